@@ -1,0 +1,120 @@
+"""What the commands print: results on stdout, progress and errors on stderr, one JSON document on request."""
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from modelbook.errors import ModelbookError, NotFoundError
+
+
+class Console:
+    """The terminal as one command sees it: colour and tables for people, plain lines for pipes."""
+
+    def __init__(self) -> None:
+        self.is_json = False
+        self.is_quiet = False
+        self.is_debug = False
+
+    def configure(self, *, is_json: bool, is_quiet: bool, is_debug: bool) -> None:
+        """Take the global options and show what the stages log from now on."""
+        self.is_json, self.is_quiet, self.is_debug = is_json, is_quiet, is_debug
+        logger = logging.getLogger("modelbook")
+        logger.setLevel(logging.WARNING if is_quiet else logging.INFO)
+        logger.propagate = False
+        logger.handlers = [_Progress()]
+
+    def document(self, content: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Print the result as the one JSON document; does nothing without --json."""
+        if self.is_json:
+            import orjson
+
+            options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+            typer.echo(orjson.dumps(content, option=options, default=str).decode())
+
+    def line(self, text: str = "", *, style: str | None = None) -> None:
+        """Print a line of the result for people; does nothing with --json."""
+        if not self.is_json:
+            typer.secho(text, fg=style) if style else typer.echo(text)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print a table for people: drawn on a terminal, separated by tabs elsewhere."""
+        if self.is_json:
+            return
+        if not sys.stdout.isatty():
+            for row in (columns, *rows):
+                typer.echo("\t".join(str(cell) for cell in row))
+            return
+        from rich.console import Console as RichConsole
+        from rich.table import Table
+
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*(str(cell) for cell in row))
+        RichConsole().print(table)
+
+    def note(self, text: str) -> None:
+        """Print a line beside the result, on stderr."""
+        if not self.is_quiet:
+            typer.echo(text, err=True)
+
+    def fail(self, error: ModelbookError) -> None:
+        """Print an error with everything it knows."""
+        if self.is_debug:
+            traceback.print_exception(error)
+        self.document({"error": error.as_dict()})
+        head, *rest = str(error).split("\n")
+        typer.secho(f"error: {head}", fg="red", err=True)
+        for line in rest:
+            typer.echo(line, err=True)
+
+    def interrupted(self) -> None:
+        """Say that the user stopped the command."""
+        self.document({"error": {"code": "interrupted", "exit_code": 130, "what": "interrupted"}})
+        typer.secho(
+            "interrupted: nothing is half written; run the command again to go on", fg="red", err=True
+        )
+
+    def crash(self, error: Exception) -> None:
+        """Say that something happened that nobody foresaw."""
+        if self.is_debug:
+            traceback.print_exception(error)
+        unexpected = ModelbookError(
+            "unexpected error",
+            got=f"{type(error).__name__}: {error}",
+            hint="run the command again with --debug before its name for the traceback, and report it",
+        )
+        self.is_debug = False
+        self.fail(unexpected)
+
+
+class _Progress(logging.Handler):
+    """Prints what the stages log on stderr, each line with the time since the command began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        elapsed = f"{time.monotonic() - self._start:6.1f}s"
+        style = {"WARNING": "yellow", "ERROR": "red"}.get(record.levelname)
+        text = record.getMessage()
+        label = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        typer.secho(f"{elapsed}  {label}{text}", fg=style, err=True)
+
+
+def chdir(directory: str) -> None:
+    """Change into a folder.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    if not Path(directory).is_dir():
+        raise NotFoundError("there is no such folder", where=directory, hint="give -C a project's folder")
+    os.chdir(directory)

@@ -1,0 +1,71 @@
+"""The command `modelbook`: global options, the commands, and how errors end."""
+
+import sys
+from typing import Annotated
+
+import typer
+from click.exceptions import ClickException, Exit
+
+from modelbook.cli.console import Console, chdir
+from modelbook.errors import ModelbookError
+
+app = typer.Typer(
+    name="modelbook",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a table to a model in production, with every experiment on the record.",
+)
+
+EXIT_INTERRUPTED = 130
+
+
+@app.callback()
+def settings(
+    context: typer.Context,
+    directory: Annotated[str, typer.Option("-C", metavar="DIR", help="Run as if started there.")] = ".",
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=lambda v: _version(wanted=v)
+        ),
+    ] = False,
+) -> None:
+    """From a table to a model in production, with every experiment on the record."""
+    del version
+    context.obj.configure(is_json=json, is_quiet=quiet, is_debug=debug)
+    chdir(directory)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the code that the contract gives the outcome."""
+    console = Console()
+    try:
+        code = app(arguments, obj=console, standalone_mode=False, prog_name="modelbook")
+    except ModelbookError as error:
+        console.fail(error)
+        code = error.exit_code
+    except Exit as error:
+        code = error.exit_code
+    except ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.interrupted()
+        code = EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 (the last resort: no traceback unless asked for)
+        console.crash(error)
+        code = 1
+    sys.exit(code or 0)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from modelbook import __version__
+
+        typer.echo(f"modelbook {__version__}")
+        raise typer.Exit

@@ -1,0 +1,1 @@
+"""What a model is worth: metrics, verdict, plots and the report."""

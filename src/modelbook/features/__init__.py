@@ -1,0 +1,1 @@
+"""From raw columns to numbers, fitted on training rows alone."""

@@ -1,0 +1,1 @@
+"""The stages and how they are driven, with DVC or without."""

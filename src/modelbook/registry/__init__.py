@@ -1,0 +1,1 @@
+"""Registered versions, locally and in MLflow, and how they are loaded."""
