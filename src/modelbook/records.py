@@ -5,7 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from modelbook.config import ColumnType, Task
@@ -15,7 +14,13 @@ from modelbook.files import write_whole
 class Record(BaseModel):
     """A frozen record that round-trips through JSON, infinities and NaN included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="strings",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+    )
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -33,8 +38,7 @@ class Record(BaseModel):
         Raises:
             StorageError: The folder cannot be written or the disk is full.
         """
-        content = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
-        write_whole(path, content + b"\n")
+        write_whole(path, self.model_dump_json(indent=2).encode() + b"\n")
 
 
 class RejectedRows(Record):
@@ -127,7 +131,7 @@ class CodeState(Record):
     commit: str | None
     branch: str | None
     is_dirty: bool
-    patch: str | None = None
+    patch: bytes | None = None
     patch_omitted: tuple[str, ...] = ()
 
 

@@ -1,0 +1,134 @@
+"""Where a result comes from: code, data, settings, environment, seeds and the command."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from modelbook.config import Config
+from modelbook.files import file_hash
+from modelbook.records import CodeState, DataVersion, Environment, Lineage
+
+_NEVER_DIRTY = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/*.dvc")
+_LARGEST_UNTRACKED_BYTES = 1 << 20
+
+
+def read_lineage(
+    config: Config, *, data: Iterable[str], rows: Mapping[str, int], threads: int, command: str
+) -> Lineage:
+    """Return everything that a result made now, with these settings, comes from.
+
+    Args:
+        config: The settings.
+        data: The input files, as paths in the project.
+        rows: The rows of those that are tables.
+        threads: Threads to fit with.
+        command: The command as it was given.
+    """
+    versions = (data_version(config.root, path, rows=rows.get(path)) for path in data)
+    return Lineage(
+        code=read_code_state(config.root),
+        data=tuple(versions),
+        config=config.as_dict(),
+        config_sha256=config.sha256,
+        environment=read_environment(),
+        seeds={"split": config.split.seed, "training": config.training.seed},
+        threads=threads,
+        command=command,
+        host=platform.node(),
+    )
+
+
+def data_version(root: Path, path: str, *, rows: int | None = None) -> DataVersion:
+    """Return a data file's hash and size. The hash is DVC's own: MD5 over the file's bytes."""
+    file = root / path
+    return DataVersion(path=path, md5=file_hash(file, "md5"), size_bytes=file.stat().st_size, rows=rows)
+
+
+def read_code_state(root: Path) -> CodeState:
+    """Return the commit that a project stands on and what differs from it.
+
+    The difference is a patch over the commit, untracked files included; what git ignores, dvc.lock, DVC's
+    pointer files and untracked files above 1 MiB are not part of it. Nothing in the repository changes.
+    """
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    if not commit:
+        return CodeState(commit=None, branch=None, is_dirty=False)
+    branch = _git(root, "symbolic-ref", "--short", "--quiet", "HEAD") or None
+    if not _git(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY):
+        return CodeState(commit=commit, branch=branch, is_dirty=False)
+    omitted = tuple(_large_untracked(root))
+    patch = _patch(root, omitted)
+    return CodeState(commit=commit, branch=branch, is_dirty=True, patch=patch, patch_omitted=omitted)
+
+
+def read_environment() -> Environment:
+    """Return the machine and the installed packages."""
+    packages = {
+        distribution.name: distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.name
+    }
+    lines = [platform.python_version(), *(f"{name}=={packages[name]}" for name in sorted(packages))]
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=_cpu_name(),
+        packages=dict(sorted(packages.items())),
+        sha256=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    )
+
+
+def command_line() -> str:
+    """Return the command that this process was started with."""
+    arguments = sys.orig_argv
+    if Path(sys.argv[0]).name in {"modelbook", "__main__.py"}:
+        arguments = ["modelbook", *sys.argv[1:]]
+    return " ".join(arguments)
+
+
+def _patch(root: Path, omitted: Iterable[str]) -> bytes:
+    paths = (".", *_NEVER_DIRTY, *(f":(exclude,literal){path}" for path in omitted))
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        _git_bytes(root, "read-tree", "HEAD", environ=index)
+        _git_bytes(root, "add", "--all", "--", *paths, environ=index)
+        return _git_bytes(root, "diff", "--cached", "--binary", "HEAD", "--", ".", environ=index)
+
+
+def _large_untracked(root: Path) -> list[str]:
+    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return [path for path in untracked if path and (root / path).stat().st_size > _LARGEST_UNTRACKED_BYTES]
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return _git_bytes(root, *arguments).decode("utf-8", "surrogateescape").strip("\n")
+
+
+def _git_bytes(root: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> bytes:
+    """Return what git prints, and nothing where git or a repository is missing."""
+    try:
+        done = subprocess.run(  # noqa: S603 (a list, never a shell)
+            ["git", "-c", "core.quotePath=false", *arguments],  # noqa: S607 (the user's own git)
+            cwd=root,
+            env={**os.environ, **(environ or {})},
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return b""
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
