@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check bench lock clean
+.PHONY: help demo test test-slow test-wheel check bench lock clean
 
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -29,6 +29,14 @@ test: $(READY) ## run the tests that take minutes at most
 
 test-slow: $(READY) ## run the tests that take longer
 	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+
+test-wheel: $(READY) ## build the wheel and test it as users get it
+	rm -rf dist
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+	$(BIN)/uv venv --quiet --python $(BIN)/python dist/venv
+	$(BIN)/uv pip install --python dist/venv/bin/python --quiet --compile-bytecode --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --python dist/venv/bin/python --quiet --compile-bytecode --no-deps dist/*.whl
+	PATH="$(CURDIR)/dist/venv/bin:$$PATH" dist/venv/bin/pytest tests/e2e $(PYTEST_ARGS)
 
 check: $(READY) ## format, lint, types, order of the rooms
 	$(BIN)/ruff format --check
