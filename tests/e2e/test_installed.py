@@ -1,4 +1,4 @@
-"""The package as users get it: run against the editable install, and by `make test-wheel` against the wheel."""
+"""The package as users get it: against the editable install, and by `make test-wheel` the built wheel."""
 
 import subprocess
 import sys
