@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -326,6 +326,26 @@ class StageResult(Record):
     why: tuple[str, ...] = ()
 
 
+class EvaluationReport(Record):
+    """evaluation_report.json: what a run's model was worth, and what the gate said of it.
+
+    Attributes:
+        run_id: The run.
+        uid: The same run's own id.
+        metrics: The metrics on the test rows, without prefix.
+        threshold_checks: The answers by check.
+        all_checks_passed: Whether every answer was yes.
+        gate: The verdict with the numbers.
+    """
+
+    run_id: str
+    uid: str
+    metrics: dict[str, float]
+    threshold_checks: dict[str, bool]
+    all_checks_passed: bool
+    gate: GateDecision
+
+
 class ModelVersion(Record):
     """A registered version in the local registry.
 
@@ -333,24 +353,30 @@ class ModelVersion(Record):
         name: The model.
         version: The local version, `v_YYYYmmdd_HHMMSS`.
         mlflow_version: The version in MLflow's registry, where it has one.
-        run_id: The run that made it.
+        run_id: The run that made it; None where nobody said.
         uid: The same run's own id.
         created_at: When it was registered.
         stage: `None`, `Staging`, `Production` or `Archived`.
-        gate: The verdict that it was registered with.
-        metrics: The run's metrics.
-        model: The stored model.
-        path: Where the registry keeps its files, in the project.
+        gate: What the gate said of it.
+        metrics: Its metrics on the test rows.
+        file: The model's file, as a path in the project.
+        sha256: The hash of that file.
+        size_bytes: The size of that file.
+        model: The record of the packed model, by which it can be loaded.
+        metadata: What else was given when it was registered.
     """
 
     name: str
     version: str
-    mlflow_version: str | None
-    run_id: str
-    uid: str
+    mlflow_version: str | None = None
+    run_id: str | None = None
+    uid: str | None = None
     created_at: datetime
-    stage: str = "None"
-    gate: GateDecision
-    metrics: dict[str, float]
-    model: ModelRecord
-    path: str
+    stage: Literal["None", "Staging", "Production", "Archived"] = "None"
+    gate: GateVerdict = GateVerdict.NONE
+    metrics: dict[str, float] = {}
+    file: str
+    sha256: str
+    size_bytes: int
+    model: ModelRecord | None = None
+    metadata: dict[str, Any] = {}

@@ -17,7 +17,7 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from modelbook.config import Task
+from modelbook.config import ColumnSchema, Config, Task
 from modelbook.errors import ConfigError, ModelRefusedError, NotFoundError
 from modelbook.features.code import load_code
 from modelbook.files import file_hash, whole_file, write_whole
@@ -131,6 +131,19 @@ def unpack(folder: Path, record: ModelRecord) -> Pipeline:
     for path, file in zip(code, record.code, strict=True):
         _verified(path, file.sha256)
     return load_skops(folder / record.file, sha256=record.sha256, code=code)
+
+
+def describe_inputs(model: object, config: Config) -> tuple[InputColumn, ...]:
+    """Return the raw columns that a fitted model takes, with the types that the schema gives them.
+
+    Columns that the schema does not know are numbers that may be missing.
+    """
+    names = getattr(model, "feature_names_in_", config.features.columns)
+    unknown = ColumnSchema(type="float")
+    schemas = {str(name): config.data.columns.get(str(name), unknown) for name in names}
+    return tuple(
+        InputColumn(name=name, type=schema.type, nullable=schema.nullable) for name, schema in schemas.items()
+    )
 
 
 def trusted_types(folder: Path, record: ModelRecord) -> tuple[str, ...]:

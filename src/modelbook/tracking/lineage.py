@@ -1,5 +1,6 @@
 """Where a result comes from: code, data, settings, environment, seeds and the command."""
 
+import getpass
 import hashlib
 import importlib.metadata
 import os
@@ -90,6 +91,35 @@ def command_line() -> str:
     if Path(sys.argv[0]).name in {"modelbook", "__main__.py"}:
         arguments = ["modelbook", *sys.argv[1:]]
     return " ".join(arguments)
+
+
+def lineage_tags(lineage: Lineage) -> dict[str, str]:
+    """Return what a run in MLflow carries of where it came from, in MLflow's own names where it has them."""
+    code = lineage.code
+    return {
+        "mlflow.source.name": lineage.command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        "modelbook.git.dirty": str(code.is_dirty).lower(),
+        "modelbook.config_sha256": lineage.config_sha256,
+        "modelbook.environment_sha256": lineage.environment.sha256,
+        "modelbook.python": lineage.environment.python,
+        "modelbook.cpu": lineage.environment.cpu,
+        "modelbook.host": lineage.host,
+        "modelbook.threads": str(lineage.threads),
+        "modelbook.command": lineage.command,
+        **({"mlflow.source.git.commit": code.commit} if code.commit else {}),
+        **({"mlflow.source.git.branch": code.branch} if code.branch else {}),
+        **{f"modelbook.seed.{name}": str(seed) for name, seed in lineage.seeds.items()},
+        **{f"modelbook.data.{version.path}": version.md5 for version in lineage.data},
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 def _patch(root: Path, omitted: Iterable[str]) -> bytes:

@@ -36,7 +36,7 @@ def write_mlmodel(
     package: Path,
     model: Model,
     trusted: Sequence[str],
-    example: pd.DataFrame,
+    example: pd.DataFrame | None,
 ) -> None:
     """Lay down a packed model as MLflow stores one: MLmodel, requirements, code, signature and example.
 
@@ -46,7 +46,7 @@ def write_mlmodel(
         package: The folder that it was packed into.
         model: MLflow's own record of it, which is completed.
         trusted: The types that plain MLflow may load, beside those that skops trusts.
-        example: A few rows of raw columns.
+        example: A few rows of raw columns; None leaves the example out.
 
     Raises:
         StorageError: The folder cannot be written or the disk is full.
@@ -56,7 +56,8 @@ def write_mlmodel(
         link_or_copy(package / _CODE / code.name, folder / _CODE / code.name)
     with storage_errors(folder):
         _write_environment(folder, record.requirements)
-        model.saved_input_example_info = _write_example(folder, example)
+        if example is not None:
+            model.saved_input_example_info = _write_example(folder, example)
         model.signature = _signature(record)
         model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         pyfunc.add_to_model(

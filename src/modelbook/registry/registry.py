@@ -1,0 +1,220 @@
+"""The local registry: models/model_registry/registry.json and the files it names; it needs no server."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock
+from pydantic import ValidationError
+
+from modelbook.config import ConfigLike, load_config
+from modelbook.errors import GateRejectedError, ModelbookError, NotFoundError
+from modelbook.files import file_hash, link_or_copy, storage_errors, write_whole
+from modelbook.logs import STAMP, now
+from modelbook.records import EvaluationReport, GateVerdict, ModelVersion, Record, RunMetadata
+
+FOLDER = Path("models/model_registry")
+SCHEMA_VERSION = 1
+
+_CODE = "code"
+
+
+class _Registry(Record):
+    schema_version: int = SCHEMA_VERSION
+    versions: tuple[ModelVersion, ...] = ()
+
+
+class ModelRegistry:
+    """Registered versions of a project's models, the oldest first.
+
+    Args:
+        config: The settings.
+        clock: Says what time it is.
+    """
+
+    def __init__(self, config: ConfigLike, *, clock: Callable[[], datetime] = now) -> None:
+        self.config = load_config(config)
+        self.path = self.config.path(FOLDER / "registry.json")
+        self._clock = clock
+
+    def register_model(
+        self,
+        model_path: Path | str,
+        model_metadata: RunMetadata | Mapping[str, Any],
+        evaluation_report: EvaluationReport | Mapping[str, Any],
+        *,
+        mlflow_version: str | None = None,
+    ) -> str:
+        """Keep a model as a version and return the version's name.
+
+        A packed model of one digest is kept once: registering it again returns the version it has, after
+        noting MLflow's version of it where that is news.
+
+        Args:
+            model_path: The model's file; code beside it in `code/` goes with it.
+            model_metadata: The run's record, or whatever is known of the model.
+            evaluation_report: What `ModelEvaluator.evaluate` or the gate said of it.
+            mlflow_version: The version that MLflow's registry gave it.
+
+        Returns:
+            `v_YYYYmmdd_HHMMSS`, with `_2` and so on for a second one within a second.
+
+        Raises:
+            GateRejectedError: The report says that a check was not passed.
+            NotFoundError: There is no such file.
+            StorageError: The folder cannot be written or the disk is full.
+        """
+        source = Path(model_path)
+        if not source.is_file():
+            raise NotFoundError("there is no model file to register", where=str(source))
+        metadata = _as_metadata(model_metadata)
+        verdict, metrics = _judgement(evaluation_report)
+        with self._locked() as registry:
+            known = _of_digest(registry, self.config.tracking.model_name, metadata)
+            if known is not None:
+                entry = known.model_copy(update={"mlflow_version": mlflow_version or known.mlflow_version})
+            else:
+                entry = self._keep(registry, source, metadata)
+                entry = entry.model_copy(update={"mlflow_version": mlflow_version})
+            entry = entry.model_copy(update={"gate": verdict, "metrics": metrics})
+            self._save(registry, entry)
+        return entry.version
+
+    def versions(self, name: str | None = None) -> tuple[ModelVersion, ...]:
+        """Return the versions of a model, or of every model, the oldest first."""
+        return tuple(entry for entry in self._read().versions if name in {None, entry.name})
+
+    def find(self, name: str, version: str) -> ModelVersion:
+        """Return a version by its local name or by MLflow's number.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        for entry in self.versions(name):
+            if version in {entry.version, entry.mlflow_version}:
+                return entry
+        known = ", ".join(entry.version for entry in self.versions(name)[-5:]) or "none"
+        raise NotFoundError(
+            "there is no such version in the local registry",
+            where=f"{name}/{version}",
+            expected=f"one of: {known}",
+            hint="`modelbook models` lists them",
+        )
+
+    def of_digest(self, name: str, digest: str) -> ModelVersion | None:
+        """Return the version of a model that has a digest, if there is one."""
+        entries = (entry for entry in self.versions(name) if entry.model and entry.model.digest == digest)
+        return next(entries, None)
+
+    @contextmanager
+    def _locked(self) -> Iterator[_Registry]:
+        with storage_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path.with_name("registry.lock"))
+            lock.acquire()
+        try:
+            yield self._read()
+        finally:
+            lock.release()
+
+    def _read(self) -> _Registry:
+        if not self.path.is_file():
+            return _Registry()
+        try:
+            content = orjson.loads(self.path.read_bytes())
+            return _Registry.model_validate_json(orjson.dumps(_migrated(content)))
+        except (orjson.JSONDecodeError, ValidationError) as error:
+            raise ModelbookError(
+                "the local registry cannot be read",
+                where=str(self.path),
+                got=str(error).partition("\n")[0],
+                hint="move it away and run `modelbook run --force`; the models in its folder are not touched",
+            ) from error
+
+    def _save(self, registry: _Registry, entry: ModelVersion) -> None:
+        others = tuple(other for other in registry.versions if other.version != entry.version)
+        entries = sorted((*others, entry), key=lambda version: version.created_at)
+        updated = _Registry(versions=tuple(entries))
+        write_whole(self.path, updated.model_dump_json(indent=2).encode() + b"\n")
+
+    def _keep(
+        self, registry: _Registry, source: Path, metadata: RunMetadata | dict[str, Any]
+    ) -> ModelVersion:
+        moment = self._clock()
+        version = _free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})
+        name = self.config.tracking.model_name
+        folder = FOLDER / name / version
+        link_or_copy(source, self.config.path(folder / source.name))
+        for code in sorted((source.parent / _CODE).glob("*.py")):
+            write_whole(self.config.path(folder / _CODE / code.name), code.read_bytes())
+        is_run = isinstance(metadata, RunMetadata)
+        return ModelVersion(
+            name=name,
+            version=version,
+            run_id=metadata.run_id if is_run else metadata.get("run_id"),
+            uid=metadata.uid if is_run else None,
+            created_at=moment,
+            file=str(folder / source.name),
+            sha256=file_hash(source),
+            size_bytes=source.stat().st_size,
+            model=metadata.model if is_run else None,
+            metadata={} if is_run else metadata,
+        )
+
+
+def _as_metadata(metadata: RunMetadata | Mapping[str, Any]) -> RunMetadata | dict[str, Any]:
+    if isinstance(metadata, RunMetadata):
+        return metadata
+    try:
+        return RunMetadata.model_validate(dict(metadata))
+    except ValidationError:
+        return orjson.loads(orjson.dumps(dict(metadata), default=str, option=orjson.OPT_SERIALIZE_NUMPY))  # type: ignore[no-any-return]
+
+
+def _judgement(
+    report: EvaluationReport | Mapping[str, Any],
+) -> tuple[GateVerdict, dict[str, float]]:
+    if isinstance(report, EvaluationReport):
+        verdict, metrics = report.gate.verdict, report.metrics
+    else:
+        passed = report.get("all_checks_passed")
+        verdict = GateVerdict.NONE if passed is None else GateVerdict("passed" if passed else "rejected")
+        metrics = {name: float(value) for name, value in report.get("metrics", {}).items()}
+    if verdict is GateVerdict.REJECTED:
+        raise GateRejectedError(
+            "a model that misses a threshold is not registered",
+            hint="improve it, or change evaluation.thresholds if they ask too much",
+        )
+    return verdict, metrics
+
+
+def _of_digest(registry: _Registry, name: str, metadata: RunMetadata | dict[str, Any]) -> ModelVersion | None:
+    if not isinstance(metadata, RunMetadata):
+        return None
+    digest = metadata.model.digest
+    entries = (entry for entry in registry.versions if entry.name == name and entry.model)
+    return next((entry for entry in entries if entry.model and entry.model.digest == digest), None)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _migrated(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what an older Modelbook wrote in today's form; there is only one form so far."""
+    version = content.get("schema_version", SCHEMA_VERSION)
+    if version > SCHEMA_VERSION:
+        raise ModelbookError(
+            "the local registry was written by a newer Modelbook",
+            got=f"schema_version {version}",
+            expected=f"at most {SCHEMA_VERSION}",
+            hint="update Modelbook",
+        )
+    return content

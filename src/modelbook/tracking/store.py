@@ -1,0 +1,177 @@
+"""MLflow's tracking store: made where it is missing, opened, and asked cheaply what it holds."""
+
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from modelbook.config import Config, mask_password
+from modelbook.errors import TrackingStoreError
+from modelbook.files import whole_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PROBE_TIMEOUT_S = 3.0
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+_FILE_STORE_HINT = (
+    "MLflow refuses file stores since 3.13: move its runs into a database with "
+    "`mlflow migrate-filestore --source mlruns --target sqlite:///logs/mlflow.db`"
+)
+
+
+def open_client(config: Config) -> "MlflowClient":
+    """Return a client of the tracking store, which answers.
+
+    A SQLite database that does not exist yet is made first, by one process while the others wait.
+
+    Raises:
+        TrackingStoreError: The store is away, locked, damaged, or of a kind that MLflow refuses.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    uri = config.tracking_uri
+    _refuse_file_store(uri)
+    if is_remote(uri):
+        _probe(uri)
+    from mlflow import MlflowClient
+
+    with store_errors(uri):
+        if path := sqlite_path(uri):
+            _make_database(path, config)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow and its database say of an unusable store into a TrackingStoreError."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error) as error:
+        raise TrackingStoreError(
+            "the tracking store cannot be used",
+            where=mask_password(uri),
+            got=str(error).partition("\n")[0],
+            hint="see that it runs and answers, and run the command again; `modelbook doctor` looks closer",
+        ) from error
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether a tracking store is a server that answers HTTP."""
+    return urlsplit(uri).scheme in {"http", "https"}
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of a SQLite store, and None for other stores.
+
+    Example:
+        >>> sqlite_path("sqlite:///logs/mlflow.db")
+        PosixPath('logs/mlflow.db')
+    """
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def old_file_store(config: Config) -> str | None:
+    """Return what to do about a file store of an older MLflow in the project, if one lies about."""
+    is_there = any((config.root / "mlruns").glob("*/meta.yaml"))
+    return f"an old MLflow file store lies in mlruns/. {_FILE_STORE_HINT}" if is_there else None
+
+
+def knows(config: Config, *, run_id: str, model: str, version: str | None) -> bool:
+    """Return whether the store holds a run, and a registered version where one is named.
+
+    A SQLite store is read directly and a server asked by hand, in some 20 ms: importing MLflow for it would
+    take longer than everything else that a run without work does. Where the short way fails, MLflow is asked.
+    """
+    path = sqlite_path(config.tracking_uri)
+    if path is None:
+        return _client_knows(config, run_id=run_id, model=model, version=version)
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return _database_knows(database, run_id=run_id, model=model, version=version)
+    except sqlite3.Error:
+        return _client_knows(config, run_id=run_id, model=model, version=version)
+
+
+def _database_knows(database: sqlite3.Connection, *, run_id: str, model: str, version: str | None) -> bool:
+    run = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+    if database.execute(run, (run_id,)).fetchone() is None:
+        return False
+    entry = "SELECT 1 FROM model_versions WHERE name = ? AND version = ?"
+    return version is None or database.execute(entry, (model, int(version))).fetchone() is not None
+
+
+def _client_knows(config: Config, *, run_id: str, model: str, version: str | None) -> bool:
+    client = open_client(config)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        is_active = client.get_run(run_id).info.lifecycle_stage == "active"
+        return is_active and (version is None or client.get_model_version(model, version) is not None)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise TrackingStoreError(
+            "the tracking store cannot be used",
+            where=mask_password(config.tracking_uri),
+            got=str(error).partition("\n")[0],
+        ) from error
+
+
+def _refuse_file_store(uri: str) -> None:
+    if urlsplit(uri).scheme in {"", "file"}:
+        raise TrackingStoreError(
+            "the tracking store is a folder of files",
+            where=uri,
+            expected="sqlite:///…, postgresql://… or http(s)://…",
+            hint=_FILE_STORE_HINT,
+        )
+
+
+def _probe(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S):  # noqa: S310
+            return
+    except urllib.error.HTTPError:
+        return  # it answers, if only to ask who calls
+    except (OSError, ValueError) as error:
+        raise TrackingStoreError(
+            "the tracking server does not answer",
+            where=mask_password(uri),
+            got=str(getattr(error, "reason", error)),
+            hint="start it, or correct MLFLOW_TRACKING_URI or tracking.uri",
+        ) from error
+
+
+def _make_database(path: Path, config: Config) -> None:
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return
+        with whole_file(path) as temporary:
+            root = config.path("logs/mlruns").as_uri()
+            store = SqlAlchemyStore(f"sqlite:///{temporary}", root)  # type: ignore[no-untyped-call]
+            store.engine.dispose()
