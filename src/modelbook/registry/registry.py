@@ -70,16 +70,17 @@ class ModelRegistry:
         source = Path(model_path)
         if not source.is_file():
             raise NotFoundError("there is no model file to register", where=str(source))
-        metadata = _as_metadata(model_metadata)
+        run, other = _as_run(model_metadata)
         verdict, metrics = _judgement(evaluation_report)
         with self._locked() as registry:
-            known = _of_digest(registry, self.config.tracking.model_name, metadata)
-            if known is not None:
-                entry = known.model_copy(update={"mlflow_version": mlflow_version or known.mlflow_version})
-            else:
-                entry = self._keep(registry, source, metadata)
-                entry = entry.model_copy(update={"mlflow_version": mlflow_version})
-            entry = entry.model_copy(update={"gate": verdict, "metrics": metrics})
+            known = _of_digest(registry, self.config.tracking.model_name, run)
+            entry = known or self._keep(registry, source, run, other)
+            news = {
+                "mlflow_version": mlflow_version or entry.mlflow_version,
+                "gate": verdict,
+                "metrics": metrics,
+            }
+            entry = entry.model_copy(update=news)
             self._save(registry, entry)
         return entry.version
 
@@ -141,7 +142,7 @@ class ModelRegistry:
         write_whole(self.path, updated.model_dump_json(indent=2).encode() + b"\n")
 
     def _keep(
-        self, registry: _Registry, source: Path, metadata: RunMetadata | dict[str, Any]
+        self, registry: _Registry, source: Path, run: RunMetadata | None, other: dict[str, Any]
     ) -> ModelVersion:
         moment = self._clock()
         version = _free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})
@@ -150,28 +151,29 @@ class ModelRegistry:
         link_or_copy(source, self.config.path(folder / source.name))
         for code in sorted((source.parent / _CODE).glob("*.py")):
             write_whole(self.config.path(folder / _CODE / code.name), code.read_bytes())
-        is_run = isinstance(metadata, RunMetadata)
         return ModelVersion(
             name=name,
             version=version,
-            run_id=metadata.run_id if is_run else metadata.get("run_id"),
-            uid=metadata.uid if is_run else None,
+            run_id=run.run_id if run else other.get("run_id"),
+            uid=run.uid if run else None,
             created_at=moment,
             file=str(folder / source.name),
             sha256=file_hash(source),
             size_bytes=source.stat().st_size,
-            model=metadata.model if is_run else None,
-            metadata={} if is_run else metadata,
+            model=run.model if run else None,
+            metadata=other,
         )
 
 
-def _as_metadata(metadata: RunMetadata | Mapping[str, Any]) -> RunMetadata | dict[str, Any]:
+def _as_run(metadata: RunMetadata | Mapping[str, Any]) -> tuple[RunMetadata | None, dict[str, Any]]:
+    """Return metadata as a run's record where it is one, and else as plain JSON."""
     if isinstance(metadata, RunMetadata):
-        return metadata
+        return metadata, {}
     try:
-        return RunMetadata.model_validate(dict(metadata))
+        return RunMetadata.model_validate(dict(metadata)), {}
     except ValidationError:
-        return orjson.loads(orjson.dumps(dict(metadata), default=str, option=orjson.OPT_SERIALIZE_NUMPY))  # type: ignore[no-any-return]
+        content = orjson.dumps(dict(metadata), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+        return None, orjson.loads(content)
 
 
 def _judgement(
@@ -191,12 +193,11 @@ def _judgement(
     return verdict, metrics
 
 
-def _of_digest(registry: _Registry, name: str, metadata: RunMetadata | dict[str, Any]) -> ModelVersion | None:
-    if not isinstance(metadata, RunMetadata):
+def _of_digest(registry: _Registry, name: str, run: RunMetadata | None) -> ModelVersion | None:
+    if run is None:
         return None
-    digest = metadata.model.digest
     entries = (entry for entry in registry.versions if entry.name == name and entry.model)
-    return next((entry for entry in entries if entry.model and entry.model.digest == digest), None)
+    return next((entry for entry in entries if entry.model and entry.model.digest == run.model.digest), None)
 
 
 def _free_name(name: str, taken: set[str]) -> str:
