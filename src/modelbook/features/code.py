@@ -17,6 +17,8 @@ from types import CodeType, ModuleType
 
 from modelbook.errors import ConfigError, ModelbookError
 
+USER_CODE = "features.py"
+
 _HASH_LENGTH = 12
 _OWN_FOLDER = Path(__file__).parent.parent
 
