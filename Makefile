@@ -9,6 +9,7 @@ SHELL := bash
 
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+LOCKED := .venv/.locked
 READY := .venv/.ready
 
 # Without bytecode every process starts three times slower.
@@ -56,8 +57,13 @@ clean: ## remove everything that these targets made, demo/ too
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last: an installation that was cut off is taken up again.
-$(READY): requirements.lock pyproject.toml
+# Each stamp is written last: an installation that was cut off is taken up again.
+$(READY): $(LOCKED) pyproject.toml
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
+	@$(BIN)/python -m compileall -q src
+	@touch $@
+
+$(LOCKED): requirements.lock
 	@for python in python3 python3.14 python3.13 python3.12 python3.11 ""; do \
 		test -n "$$python" || { echo "error: no Python 3.11 or later on PATH" >&2; exit 1; }; \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
@@ -65,5 +71,4 @@ $(READY): requirements.lock pyproject.toml
 	"$$python" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --no-deps -e .
 	@touch $@
