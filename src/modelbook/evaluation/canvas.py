@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from modelbook.files import write_whole
@@ -37,6 +38,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#eff3f6", "#8fb3cc", ACCE
 
 _WIDTH_IN = 5.2
 _DOTS_PER_INCH = 180
+_PADDING_IN = 0.1
 _TICK_PT = 9.5
 _LABEL_PT = 10.5
 _TITLE_PT = 12
@@ -45,9 +47,8 @@ _ENGINEERING_FROM = 10_000
 
 def new_figure(height_in: float = 4.0) -> Figure:
     """Return an empty figure of the plots' common width."""
-    figure = Figure(
-        figsize=(_WIDTH_IN, height_in), dpi=_DOTS_PER_INCH, facecolor="white", layout="constrained"
-    )
+    layout = ConstrainedLayoutEngine(w_pad=_PADDING_IN, h_pad=_PADDING_IN)
+    figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DOTS_PER_INCH, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

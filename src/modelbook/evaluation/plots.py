@@ -54,6 +54,7 @@ _MAX_LABEL_ROWS = 10_000
 _MAX_CELL_TEXTS = 12
 _MAX_CLASS_TICKS = 24
 _TURN_LABELS_FROM = 6
+_DARK_FROM = 0.5
 
 
 def draw_plots(
@@ -235,8 +236,8 @@ def _write_cells(axes: Any, counts: Codes, shares: Floats) -> None:
     size = float(np.clip(30 / len(counts), 6.5, 13))
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
-        text = f"{count:,}\n{share:.0%}" if len(counts) <= _TURN_LABELS_FROM else f"{count}"
-        colour = "white" if share > 0.5 else INK  # noqa: PLR2004 (the middle of the shades)
+        text = f"{count:,}\n{share:.0%}" if count and len(counts) <= _TURN_LABELS_FROM else f"{count}"
+        colour = "white" if share > _DARK_FROM else INK if count else MUTED
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
 
