@@ -7,6 +7,8 @@ import typer
 from click.exceptions import ClickException, Exit
 
 from modelbook.cli.console import Console, chdir
+from modelbook.cli.run import run, stage
+from modelbook.cli.runs import report, runs
 from modelbook.errors import ModelbookError
 
 app = typer.Typer(
@@ -16,6 +18,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a table to a model in production, with every experiment on the record.",
 )
+
+app.command("run")(run)
+app.command("runs")(runs)
+app.command("report")(report)
+app.command("stage", hidden=True)(stage)
 
 EXIT_INTERRUPTED = 130
 

@@ -74,7 +74,7 @@ class ModelRegistry:
         verdict, metrics = _judgement(evaluation_report)
         with self._locked() as registry:
             known = _of_digest(registry, self.config.tracking.model_name, run)
-            entry = known or self._keep(registry, source, run, other)
+            entry = known or self._keep(registry, source, run=run, other=other)
             news = {
                 "mlflow_version": mlflow_version or entry.mlflow_version,
                 "gate": verdict,
@@ -142,7 +142,7 @@ class ModelRegistry:
         write_whole(self.path, updated.model_dump_json(indent=2).encode() + b"\n")
 
     def _keep(
-        self, registry: _Registry, source: Path, run: RunMetadata | None, other: dict[str, Any]
+        self, registry: _Registry, source: Path, *, run: RunMetadata | None, other: dict[str, Any]
     ) -> ModelVersion:
         moment = self._clock()
         version = _free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})

@@ -165,11 +165,11 @@ class MLflowTracker:
             with self._errors():
                 self._client.log_artifact(self._active_run_id, str(path), artifact_path)
 
-    def log_text(self, text: str, name: str) -> None:
-        """Record a text as a file of that name."""
+    def log_artifacts(self, folder: str | Path) -> None:
+        """Record every file of a folder."""
         if self.is_recording:
             with self._errors():
-                self._client.log_text(self._active_run_id, text, name)
+                self._client.log_artifacts(self._active_run_id, str(folder))
 
     def log_model(self, model: Any, registered_model_name: str | None = None) -> str | None:
         """Record a fitted scikit-learn model, and register it if it is given a name.

@@ -1,0 +1,96 @@
+"""The commands `run` and `stage`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelbook.errors import GateRejectedError, UsageError
+
+if TYPE_CHECKING:
+    from modelbook.cli.console import Console
+    from modelbook.pipeline.run import RunOutcome
+
+_COLOURS = {"passed": "green", "rejected": "red"}
+
+
+def run(
+    context: typer.Context,
+    *,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Write a setting into config.yaml.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run every stage, changed or not.")] = False,
+    no_dvc: Annotated[bool, typer.Option("--no-dvc", help="Run every stage here, without DVC.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Read a URL or database again.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait while another run holds the project.")] = False,
+) -> None:
+    """Bring the model up to date: run what changed, record it, register what passes."""
+    from modelbook.pipeline.run import disable_telemetry, run_pipeline
+
+    console: Console = context.obj
+    disable_telemetry()
+    _write_settings(console, assignments or [])
+    outcome = run_pipeline(Path.cwd(), use_dvc=not no_dvc, force=force, refresh=refresh, is_waiting=wait)
+    console.document(outcome.model_dump(mode="json"))
+    _print(console, outcome)
+    if not outcome.gate.passed:
+        raise typer.Exit(GateRejectedError.exit_code)
+
+
+def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The stage.")]) -> None:
+    """Run one stage, as dvc.yaml asks for."""
+    from modelbook.config import load_config
+    from modelbook.pipeline.run import disable_telemetry
+    from modelbook.pipeline.stages import run_stage
+
+    del context
+    disable_telemetry()
+    run_stage(name, load_config(Path.cwd()))
+
+
+def _write_settings(console: Console, assignments: list[str]) -> None:
+    from modelbook.config import CONFIG_PATH, set_values
+
+    values = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise UsageError("--set takes KEY=VALUE", got=assignment, expected="training.seed=7")
+        values[key] = value
+    if values:
+        for key, (old, new) in set_values(Path.cwd() / CONFIG_PATH, values).items():
+            console.note(f"{CONFIG_PATH}: {key}: {old} → {new}")
+
+
+def _print(console: Console, outcome: "RunOutcome") -> None:
+    from modelbook.logs import format_number
+
+    console.line()
+    rows = [
+        (stage.name, stage.status, f"{stage.seconds:.1f} s", "; ".join(stage.why)) for stage in outcome.stages
+    ]
+    console.table(("stage", "status", "time", "why"), rows)
+    console.line()
+    names = sorted({name.split("_", 1)[1] for name in outcome.metrics if name.startswith("test_")})
+    console.table(
+        ("metric", "test", "train"),
+        [
+            (name, *(format_number(outcome.metrics[f"{part}_{name}"]) for part in ("test", "train")))
+            for name in names
+        ],
+    )
+    console.line()
+    console.line(f"run      {outcome.run_name}  {outcome.run_id}")
+    console.line(f"gate     {outcome.gate.verdict}", style=_COLOURS.get(outcome.gate.verdict))
+    _print_version(console, outcome)
+    console.line("next     open reports/report.html, `modelbook ui`, `modelbook runs`, `modelbook models`")
+
+
+def _print_version(console: Console, outcome: "RunOutcome") -> None:
+    model = outcome.model
+    if model.local_version is None:
+        console.line(f"model    {model.name}: not registered")
+        return
+    number = f"/{model.version} in MLflow" if model.version else ""
+    console.line(f"model    {model.name}{number}, {model.local_version} in the local registry")

@@ -1,0 +1,144 @@
+"""The stage `register`: the gate's verdict on a run, its report, and the registration of what passes.
+
+It starts from the run's outputs and may be done again: after a changed threshold, or with outputs that DVC
+restored. It then adds to the same run, and one model digest is registered once.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from modelbook.config import Config
+from modelbook.errors import GateRejectedError, TrackingStoreError
+from modelbook.evaluation.gate import held_out_metrics, judge
+from modelbook.evaluation.report import ReportContent, render_report
+from modelbook.files import write_whole
+from modelbook.logs import PipelineLogger, format_number
+from modelbook.pipeline import layout
+from modelbook.pipeline.recording import ensure_entered
+from modelbook.records import EvaluationReport, GateDecision, RunMetadata, ValidationReport
+from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.journal import keep_run, run_before
+from modelbook.tracking.tracker import GATE_TAG, MLflowTracker
+
+
+def judge_and_register(config: Config, log: PipelineLogger) -> None:
+    """Judge the run whose outputs lie in the project, report on it, and register its model if it passes.
+
+    Raises:
+        GateRejectedError: The model misses a threshold: recorded as rejected, and not registered.
+        StorageError: The folder cannot be written or the disk is full.
+    """
+    metadata = RunMetadata.read(config.path(layout.METADATA))
+    gate = judge(held_out_metrics(metadata.metrics), config)
+    _say_verdict(gate, log)
+    tracker = MLflowTracker(config)
+    is_entered = _ensure_entered(tracker, metadata, config, log=log)
+    evaluation = _evaluation(metadata, gate, run_id=tracker.run_id if is_entered else metadata.run_id)
+    evaluation.write(config.path(layout.EVALUATION))
+    version = _register(tracker if is_entered else None, metadata, evaluation, config=config)
+    html = _report(metadata, gate, version, config=config)
+    write_whole(config.path(layout.REPORT), html.encode())
+    folder = keep_run(config, metadata, evaluation=evaluation, report=html)
+    if is_entered:
+        _record_verdict(tracker, gate, folder, config=config)
+    if version is None:
+        raise rejection(gate)
+    log.info(f"registered: {version}")
+
+
+def _ensure_entered(
+    tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log: PipelineLogger
+) -> bool:
+    if not tracker.is_recording:
+        return False
+    try:
+        run_id = ensure_entered(tracker, metadata, config)
+    except TrackingStoreError as error:
+        log.warning(f"{error.what} ({error.got}): the verdict is recorded locally for now")
+        return False
+    log.info(f"judging run {metadata.run_name} ({run_id})")
+    return True
+
+
+def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> EvaluationReport:
+    return EvaluationReport(
+        run_id=run_id,
+        uid=metadata.uid,
+        metrics=held_out_metrics(metadata.metrics),
+        threshold_checks={check.name: check.passed for check in gate.checks},
+        all_checks_passed=gate.passed,
+        gate=gate,
+    )
+
+
+def _register(
+    tracker: MLflowTracker | None,
+    metadata: RunMetadata,
+    evaluation: EvaluationReport,
+    *,
+    config: Config,
+) -> str | None:
+    """Register the model in MLflow, then locally, and return the version as people name it."""
+    if not evaluation.gate.passed:
+        return None
+    name = config.tracking.model_name
+    number = None
+    if tracker is not None:
+        number = tracker.register(name, metadata.model, tags={GATE_TAG: evaluation.gate.verdict})
+    path = config.path(layout.MODELS) / metadata.model.file
+    local = ModelRegistry(config).register_model(path, metadata, evaluation, mlflow_version=number)
+    return f"{name} {local}" + (f" (MLflow version {number})" if number else "")
+
+
+def _report(metadata: RunMetadata, gate: GateDecision, version: str | None, *, config: Config) -> str:
+    plots = config.path(layout.PLOTS)
+    validation = config.path(layout.VALIDATION)
+    content = ReportContent(
+        metadata=metadata,
+        gate=gate,
+        predictions=pd.read_parquet(config.path(layout.PREDICTIONS)),
+        plots=tuple(sorted(path for path in plots.iterdir() if path.suffix in {".png", ".txt"})),
+        validation=ValidationReport.read(validation) if validation.is_file() else None,
+        previous=run_before(config, metadata),
+        version=version,
+    )
+    return render_report(content)
+
+
+def _record_verdict(tracker: MLflowTracker, gate: GateDecision, folder: Path, *, config: Config) -> None:
+    tracker.set_tags({GATE_TAG: gate.verdict})
+    lock = config.path("dvc.lock")
+    for path in (folder / "report.html", folder / "evaluation_report.json", lock):
+        if path.is_file():
+            tracker.log_artifact(path)
+
+
+def _say_verdict(gate: GateDecision, log: PipelineLogger) -> None:
+    for check in gate.checks:
+        value = "not measured" if check.value is None else format_number(check.value)
+        say = log.info if check.passed else log.warning
+        say(f"{check.metric} {value} ({_limits(check.min, check.max)}): {'ok' if check.passed else 'missed'}")
+    log.info(f"gate: {gate.verdict}")
+
+
+def _limits(minimum: float | None, maximum: float | None) -> str:
+    parts = [f"at least {minimum:g}"] if minimum is not None else []
+    return " and ".join(parts + ([f"at most {maximum:g}"] if maximum is not None else []))
+
+
+def rejection(gate: GateDecision) -> GateRejectedError:
+    """Return the error that a rejected model ends with: each missed check with its value and limits."""
+    missed = [check for check in gate.checks if not check.passed]
+    values = (
+        f"{check.metric} {'not measured' if check.value is None else format_number(check.value)}"
+        for check in missed
+    )
+    limits = (f"{check.metric} {_limits(check.min, check.max)}" for check in missed)
+    return GateRejectedError(
+        "the model misses a threshold: it is recorded as rejected and not registered",
+        where="evaluation.thresholds",
+        got=", ".join(values),
+        expected=", ".join(limits),
+        hint="improve the model, or change the threshold if it asks too much; see reports/report.html",
+    )

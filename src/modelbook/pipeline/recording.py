@@ -1,0 +1,125 @@
+"""A finished run entered into the tracking store, out of nothing but the files it left behind."""
+
+import tempfile
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelbook.config import Config
+from modelbook.files import write_whole
+from modelbook.pipeline import layout
+from modelbook.records import RunMetadata
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelbook.tracking.tracker import MLflowTracker
+
+_EXAMPLE_ROWS = 5
+
+
+def enter_run(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -> None:
+    """Write everything about a run into the run that the tracker has open.
+
+    Doing it twice changes nothing, so an interrupted entry is simply done again.
+
+    Args:
+        tracker: With a run open.
+        metadata: The run's record.
+        config: The project, whose models/ and reports/ hold the run's outputs.
+
+    Raises:
+        TrackingStoreError: The store cannot be used.
+    """
+    tracker.log_params(metadata.params)
+    tracker.log_metrics(metadata.metrics, moment=metadata.ended_at)
+    tracker.log_inputs(metadata.lineage.data)
+    with tempfile.TemporaryDirectory() as name:
+        _lay_out_artifacts(Path(name), metadata, config)
+        tracker.log_artifacts(name)
+    if tracker.is_recording:
+        package = config.path(layout.MODELS)
+        tracker.log_packed_model(metadata.model, package, example=_example(config, metadata))
+
+
+def ensure_entered(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -> str:
+    """Return the id of a run in the store, after entering it where the store does not hold it whole.
+
+    A run that DVC's cache restored may be unknown to this store: a new clone, a lost database, another
+    server. It is then entered from what was restored, under the uid and with the times that it had.
+
+    Raises:
+        TrackingStoreError: The store cannot be used.
+    """
+    run = tracker.find_run(run_id=metadata.run_id, uid=metadata.uid)
+    if run is None:
+        tracker.start_run(
+            metadata.run_name, lineage=metadata.lineage, uid=metadata.uid, started_at=metadata.started_at
+        )
+        tracker.logger.warning(
+            f"the tracking store does not know run {metadata.run_id}: entering it from its own outputs"
+        )
+    else:
+        tracker.resume_run(run.info.run_id, uid=metadata.uid)
+    if run is None or run.info.status != "FINISHED":
+        enter_run(tracker, metadata, config)
+        tracker.end_run(ended_at=metadata.ended_at)
+        tracker.resume_run(tracker.run_id, uid=metadata.uid)
+    return tracker.run_id
+
+
+def parameters(config: Config, hyperparameters: dict[str, Any], *, rows: dict[str, int]) -> dict[str, str]:
+    """Return what a run records as its parameters.
+
+    Hyperparameters, `algorithm`, `train_samples` and `test_samples` have bare names; every other setting
+    that bears on the result has its dotted path.
+    """
+    settings = config.as_dict()
+    for section in ("tracking", "serving"):
+        del settings[section]
+    del settings["data"]["schema"], settings["model"]
+    bare = {
+        "algorithm": config.model.algorithm,
+        "train_samples": rows[layout.TRAIN],
+        "test_samples": rows[layout.TEST],
+    }
+    named = {**_dotted(settings), **hyperparameters, **bare}
+    return {key: _text(value) for key, value in named.items()}
+
+
+def _dotted(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        is_branch = isinstance(value, dict) and value
+        flat |= _dotted(value, f"{prefix}{key}.") if is_branch else {f"{prefix}{key}": value}
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _lay_out_artifacts(folder: Path, metadata: RunMetadata, config: Config) -> None:
+    from ruamel.yaml import YAML
+
+    plots = config.path(layout.PLOTS)
+    shown = sorted(path for path in plots.iterdir() if path.suffix in {".png", ".txt"})
+    for path in (*shown, config.path(layout.METADATA), config.path(layout.PREDICTIONS)):
+        write_whole(folder / path.name, path.read_bytes())
+    settings = StringIO()
+    YAML(typ="safe", pure=True).dump(metadata.lineage.config, settings)
+    write_whole(folder / "config.yaml", settings.getvalue().encode())
+    write_whole(folder / "environment.lock", metadata.lineage.environment.lock.encode())
+    if metadata.lineage.code.patch is not None:
+        write_whole(folder / "uncommitted.patch", metadata.lineage.code.patch)
+
+
+def _example(config: Config, metadata: RunMetadata) -> "pd.DataFrame":
+    import polars as pl
+
+    columns = [column.name for column in metadata.model.inputs]
+    return (
+        pl.scan_parquet(config.path(layout.TRAIN)).select(columns).head(_EXAMPLE_ROWS).collect().to_pandas()
+    )

@@ -1,0 +1,265 @@
+"""A run of the pipeline: driven by DVC, stage by stage in this process, or without DVC."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from modelbook.config import Config, load_config
+from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError, UsageError
+from modelbook.logs import PipelineLogger
+from modelbook.pipeline import layout
+from modelbook.pipeline.lock import hold_project
+from modelbook.pipeline.reasons import reasons
+from modelbook.pipeline.stages import STAGES, run_stage
+from modelbook.pipeline.workspace import dvc_errors, track
+from modelbook.records import (
+    EvaluationReport,
+    GateDecision,
+    ModelVersion,
+    Record,
+    RunMetadata,
+    StageResult,
+    StageStatus,
+)
+from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.lineage import command_line
+from modelbook.tracking.store import knows, old_file_store
+
+
+class RunModel(Record):
+    """The model of a run: its name, and its versions in MLflow and locally where it has them."""
+
+    name: str
+    version: str | None
+    local_version: str | None
+
+
+class RunOutcome(Record):
+    """What a run of the pipeline came to.
+
+    Attributes:
+        run_id: The run that made the outputs, which may be an earlier one.
+        run_name: Its name.
+        experiment: Its experiment.
+        model: Its model.
+        metrics: Its metrics.
+        gate: What the gate said of it.
+        stages: What became of each stage.
+        recorded: Where the run is on record.
+    """
+
+    run_id: str
+    run_name: str
+    experiment: str
+    model: RunModel
+    metrics: dict[str, float]
+    gate: GateDecision
+    stages: tuple[StageResult, ...]
+    recorded: str
+
+
+def run_pipeline(
+    root: Path, *, use_dvc: bool = True, force: bool = False, refresh: bool = False, is_waiting: bool = False
+) -> RunOutcome:
+    """Bring every output of a project up to date and return what it came to.
+
+    Args:
+        root: The project's folder.
+        use_dvc: Whether DVC decides what has to run; without it every stage runs.
+        force: Whether every stage runs even if nothing changed.
+        refresh: Whether a URL or a database is read again.
+        is_waiting: Whether to wait while another run holds the project.
+
+    Raises:
+        ProjectBusyError: Another run holds the project.
+        ModelbookError: A stage failed.
+    """
+    config = load_config(root)
+    log = PipelineLogger("run")
+    with hold_project(config, command=command_line(), is_waiting=is_waiting):
+        if warning := old_file_store(config):
+            log.warning(warning)
+        _bring_source(config, use_dvc=use_dvc, refresh=refresh)
+        results: list[StageResult] = []
+        with suppress(GateRejectedError):  # the outcome says so
+            (_run_with_dvc if use_dvc else _run_all)(config, results, force=force)
+            _ensure_recorded(config, results, log=log)
+        return outcome(config, tuple(results))
+
+
+def outcome(config: Config, results: tuple[StageResult, ...] = ()) -> RunOutcome:
+    """Return what the outputs that lie in a project came to.
+
+    Raises:
+        OSError: There are none.
+    """
+    metadata = RunMetadata.read(config.path(layout.METADATA))
+    evaluation = EvaluationReport.read(config.path(layout.EVALUATION))
+    name = config.tracking.model_name
+    entry = ModelRegistry(config).of_digest(name, metadata.model.digest) if evaluation.gate.passed else None
+    version = entry.mlflow_version if entry else None
+    return RunOutcome(
+        run_id=evaluation.run_id,
+        run_name=metadata.run_name,
+        experiment=config.tracking.experiment,
+        model=RunModel(name=name, version=version, local_version=entry.version if entry else None),
+        metrics=metadata.metrics,
+        gate=evaluation.gate,
+        stages=results,
+        recorded="mlflow" if config.training.enable_mlflow and _is_on_record(config) else "local",
+    )
+
+
+def _bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
+    """See to it that the project's own copy of the source is there, and DVC's record of it."""
+    raw = config.path(config.data.raw)
+    if raw.exists() and not refresh:
+        return
+    if use_dvc and not refresh and raw.with_name(f"{raw.name}.dvc").is_file():
+        _checkout(config, raw)
+        return
+    from modelbook.data.ingest import DataIngestor
+
+    DataIngestor(config).snapshot(refresh=refresh)
+    if use_dvc:
+        track(config.root, raw)
+
+
+def _checkout(config: Config, raw: Path) -> None:
+    from dvc.repo import Repo
+
+    with dvc_errors(raw), Repo(str(config.root)) as repo:
+        repo.checkout([f"{raw}.dvc"])
+
+
+def _run_all(config: Config, results: list[StageResult], *, force: bool) -> None:
+    why = ("it was forced" if force else "without DVC every stage runs",)
+    for name in STAGES:
+        with _timed(name, results, why=why) as executed:
+            executed.append(name)
+            run_stage(name, config)
+
+
+@contextmanager
+def _timed(name: str, results: list[StageResult], *, why: tuple[str, ...]) -> Iterator[list[str]]:
+    """Add what becomes of a stage to the results, also when it fails; whoever executes it says so."""
+    started = time.monotonic()
+    executed: list[str] = []
+    is_done = False
+    try:
+        yield executed
+        is_done = True
+    finally:
+        status = StageStatus.RAN if executed or not is_done else StageStatus.RESTORED
+        status = status if why or executed else StageStatus.CACHED
+        seconds = round(time.monotonic() - started, 3)
+        results.append(StageResult(name=name, status=status, seconds=seconds, why=why))
+
+
+def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) -> None:
+    from dvc.exceptions import NotDvcRepoError, ReproductionError
+    from dvc.repo import Repo
+
+    try:
+        with dvc_errors(config.root), Repo(str(config.root)) as repo:
+            repo.reproduce(force=force, repro_fn=_reproducer(config, results))
+    except ModelbookError as error:
+        cause = error.__cause__
+        if isinstance(cause, NotDvcRepoError):
+            raise UsageError(
+                "the project is not under DVC's care",
+                where=str(config.root),
+                hint="run with --no-dvc, or set DVC up there with `dvc init`",
+            ) from cause
+        if isinstance(cause, ReproductionError) and isinstance(cause.__cause__, ModelbookError):
+            raise cause.__cause__ from None
+        raise
+
+
+def _reproducer(config: Config, results: list[StageResult]) -> Callable[..., Any]:
+    """Return what DVC is to do with each stage: as it always does, but in this process, and told."""
+
+    def reproduce(stage: Any, *, upstream: Any = None, force: bool = False, **options: Any) -> Any:
+        if getattr(stage, "name", None) not in STAGES:
+            return _reproduce(stage, upstream=upstream, force=force, **options)
+        must_run = force or stage.changed(allow_missing=False, upstream=upstream)
+        why = (("it was forced",) if force else reasons(stage)) if must_run else ()
+        with _timed(stage.name, results, why=why) as executed, _in_this_process(config, executed):
+            return _reproduce(stage, upstream=upstream, force=force, **options)
+
+    return reproduce
+
+
+def _reproduce(stage: Any, **options: Any) -> Any:
+    done = stage.reproduce(**options)
+    if done:
+        stage.dump(update_pipeline=False)
+    return done
+
+
+@contextmanager
+def _in_this_process(config: Config, executed: list[str]) -> Iterator[None]:
+    """Let DVC run our own stages in this process instead of starting Python for each."""
+    import dvc.stage.run
+
+    original = dvc.stage.run.cmd_run
+
+    def cmd_run(stage: Any, **options: Any) -> None:
+        if stage.cmd != f"python -m modelbook stage {stage.name}":
+            original(stage, **options)
+            return
+        executed.append(stage.name)
+        run_stage(stage.name, config)
+
+    dvc.stage.run.cmd_run = cmd_run
+    try:
+        yield
+    finally:
+        dvc.stage.run.cmd_run = original
+
+
+def _ensure_recorded(config: Config, results: list[StageResult], *, log: PipelineLogger) -> None:
+    """Enter the run anew where the store or the registry no longer knows what the outputs say."""
+    if results[-1].name == "register" and results[-1].status is StageStatus.RAN:
+        return
+    if _is_on_record(config) and config.path(layout.REPORT).is_file():
+        return
+    log.warning("the run that made these outputs is not on record: entering it")
+    results[:] = [result for result in results if result.name != "register"]
+    with _timed("register", results, why=("the run is not on record",)) as executed:
+        executed.append("register")
+        run_stage("register", config)
+
+
+def _is_on_record(config: Config) -> bool:
+    """Return whether the store and the local registry hold the run whose outputs lie in the project."""
+    metadata = RunMetadata.read(config.path(layout.METADATA))
+    path = config.path(layout.EVALUATION)
+    evaluation = EvaluationReport.read(path) if path.is_file() else None
+    if evaluation is None or evaluation.uid != metadata.uid:
+        return False
+    name = config.tracking.model_name
+    entry = ModelRegistry(config).of_digest(name, metadata.model.digest)
+    if evaluation.gate.passed and entry is None:
+        return False
+    return not config.training.enable_mlflow or _is_in_store(config, evaluation, entry)
+
+
+def _is_in_store(config: Config, evaluation: EvaluationReport, entry: ModelVersion | None) -> bool:
+    version = entry.mlflow_version if entry else None
+    if evaluation.gate.passed and version is None:
+        return False
+    name = config.tracking.model_name
+    try:
+        return knows(config, run_id=evaluation.run_id, model=name, version=version)
+    except TrackingStoreError:
+        return False
+
+
+def disable_telemetry() -> None:
+    """Keep MLflow and DVC from reporting usage from this process and those that it starts."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DVC_NO_ANALYTICS"] = "true"

@@ -1,0 +1,202 @@
+"""The stage `train`: one pipeline from raw columns to predictions, fitted, evaluated and recorded."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import polars as pl
+
+from modelbook.config import Config
+from modelbook.errors import TrackingStoreError
+from modelbook.evaluation.metrics import compute_metrics
+from modelbook.evaluation.plots import draw_plots
+from modelbook.features.engineer import FeatureEngineer
+from modelbook.files import whole_file, write_whole
+from modelbook.logs import STAMP, PipelineLogger, now
+from modelbook.models.folds import Score
+from modelbook.models.package import pack
+from modelbook.models.train import ModelTrainer
+from modelbook.pipeline import layout
+from modelbook.pipeline.recording import enter_run, parameters
+from modelbook.records import ModelRecord, RunMetadata
+from modelbook.tracking.lineage import command_line, read_lineage
+from modelbook.tracking.tracker import MLflowTracker
+
+_WITHOUT_EFFECT = {"n_jobs", "verbose", "verbosity", "warm_start"}
+
+
+def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
+    """Fit the model on the training rows, and leave its package, its numbers and its record.
+
+    The run is open in the tracking store while this works. With the store lost on the way the outputs are
+    whole all the same, and the run is entered from them later.
+
+    Raises:
+        DataInvalidError: The rows are too few for what is asked.
+        ConfigError: The estimator refuses its settings.
+        StorageError: The folder cannot be written or the disk is full.
+    """
+    started_at = now()
+    train, test = (pl.read_parquet(config.path(path)).to_pandas() for path in (layout.TRAIN, layout.TEST))
+    rows = {layout.TRAIN: len(train), layout.TEST: len(test)}
+    trainer = ModelTrainer(config)
+    lineage = read_lineage(
+        config,
+        data=(config.data.raw, layout.TRAIN, layout.TEST),
+        rows=rows,
+        threads=trainer.threads,
+        command=command_line(),
+    )
+    with MLflowTracker(config) as tracker:
+        name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
+        tracker.start_run(name, lineage=lineage, started_at=started_at)
+        log.info(f"run {name} ({tracker.run_id})")
+        metrics, predictions = _fit_and_evaluate(trainer, train, test, log=log)
+        importances = trainer.get_feature_importance(*_divided(test, config))
+        _write_outputs(config, metrics, predictions, importances=importances, classes=trainer.classes)
+        metadata = RunMetadata(
+            uid=tracker.uid,
+            run_id=tracker.run_id,
+            run_name=name,
+            experiment=config.tracking.experiment,
+            started_at=started_at,
+            ended_at=now(),
+            params=parameters(config, _hyperparameters(trainer), rows=rows),
+            metrics=metrics,
+            importances=importances,
+            model=_save(trainer, config, log),
+            lineage=lineage,
+        )
+        metadata.write(config.path(layout.METADATA))
+        _enter(tracker, metadata, config, log=log)
+    return metadata
+
+
+def _divided(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Series]:
+    return table.drop(columns=config.data.target), table[config.data.target]
+
+
+def _fit_and_evaluate(
+    trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame, *, log: PipelineLogger
+) -> tuple[dict[str, float], pd.DataFrame]:
+    config = trainer.config
+    X_train, y_train = _divided(train, config)
+    metrics: dict[str, float] = {}
+    if config.training.cv_folds:
+        log.info(f"cross-validating in {config.training.cv_folds} folds")
+        metrics |= trainer.cross_validate(
+            X_train, y_train, score=_score(config, sorted(set(y_train.tolist())))
+        )
+    log.info(f"fitting {config.model.algorithm} on {len(train)} rows with {trainer.threads} threads")
+    started_at = now()
+    trainer.train(X_train, y_train)
+    log.info(f"fitted in {_seconds_since(started_at):.1f} s")
+    for prefix, table in (("train", train), ("test", test)):
+        predictions = _predictions(trainer, table)
+        measured = _measure(config, predictions, classes=trainer.classes)
+        metrics |= {f"{prefix}_{name}": value for name, value in measured.items()}
+    for name, value in measured.items():
+        log.metric(name.upper(), value)
+    return metrics, predictions
+
+
+def _predictions(trainer: ModelTrainer, table: pd.DataFrame) -> pd.DataFrame:
+    """Return `actual`, `predicted` and `probability_<class>` for each row."""
+    X, y = _divided(table, trainer.config)
+    frame = pd.DataFrame({"actual": y.to_numpy(), "predicted": trainer.predict(X)})
+    if trainer.classes and hasattr(trainer.model, "predict_proba"):
+        probabilities = trainer.predict_proba(X)
+        names = [f"probability_{label}" for label in trainer.classes]
+        frame = pd.concat([frame, pd.DataFrame(probabilities, columns=names)], axis=1)
+    return frame
+
+
+def _measure(config: Config, predictions: pd.DataFrame, *, classes: Sequence[Any]) -> dict[str, float]:
+    has_probabilities = len(predictions.columns) > 2  # noqa: PLR2004 (actual and predicted)
+    return compute_metrics(
+        config.project.task,
+        predictions["actual"].to_numpy(),
+        predictions["predicted"].to_numpy(),
+        probabilities=predictions.iloc[:, 2:].to_numpy() if has_probabilities else None,
+        classes=classes,
+        positive_class=config.evaluation.positive_class,
+    )
+
+
+def _score(config: Config, classes: Sequence[Any]) -> Score:
+    def score(y_true: Any, y_pred: Any, probabilities: Any) -> dict[str, float]:
+        return compute_metrics(
+            config.project.task,
+            y_true,
+            y_pred,
+            probabilities=probabilities,
+            classes=classes,
+            positive_class=config.evaluation.positive_class,
+        )
+
+    return score
+
+
+def _hyperparameters(trainer: ModelTrainer) -> dict[str, Any]:
+    """Return the estimator's settings, defaults included, but for those that bear on no result."""
+    settings = trainer.model[-1].get_params(deep=False)
+    return {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}
+
+
+def _write_outputs(
+    config: Config,
+    metrics: dict[str, float],
+    predictions: pd.DataFrame,
+    *,
+    importances: dict[str, float],
+    classes: Sequence[Any],
+) -> None:
+    write_whole(config.path(layout.METRICS), _as_json(metrics))
+    with whole_file(config.path(layout.PREDICTIONS)) as temporary:
+        predictions.to_parquet(temporary)
+    draw_plots(
+        predictions,
+        importances,
+        task=config.project.task,
+        classes=classes,
+        positive_class=config.evaluation.positive_class,
+        folder=config.path(layout.PLOTS),
+    )
+
+
+def _as_json(metrics: dict[str, float]) -> bytes:
+    finite = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
+    return orjson.dumps(finite, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _save(trainer: ModelTrainer, config: Config, log: PipelineLogger) -> ModelRecord:
+    """Pack the model, and meanwhile export it for people who expect a .joblib file."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        export = pool.submit(trainer.save_model)
+        record = pack(
+            trainer.model,
+            config.path(layout.MODELS),
+            algorithm=config.model.algorithm,
+            task=config.project.task,
+            target=config.data.target,
+            inputs=FeatureEngineer(config).inputs,
+            code=trainer.code_files,
+        )
+    log.info(f"model packed: {record.size_bytes / 1e6:.1f} MB, digest {record.digest[:12]}")
+    log.info(f"exported to {export.result().relative_to(config.root)}")
+    return record
+
+
+def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log: PipelineLogger) -> None:
+    try:
+        enter_run(tracker, metadata, config)
+    except TrackingStoreError as error:
+        log.warning(f"{error.what} ({error.got}): the run is whole here and is entered by the next run")
+
+
+def _seconds_since(moment: datetime) -> float:
+    return (now() - moment).total_seconds()

@@ -1,0 +1,72 @@
+"""The DVC side of a new project: its settings, and the data files that it tracks."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modelbook.errors import ModelbookError
+from modelbook.files import storage_errors
+
+
+def create_workspace(root: Path, *, tracked: Path, has_git: bool) -> None:
+    """Set DVC up in a folder that is the root of a git repository, and put one data file into its care.
+
+    DVC keeps a cache outside the project under a name made from the project's path; that one is taken away
+    again, so that a folder which is renamed afterwards leaves nothing behind.
+
+    Args:
+        root: The folder.
+        tracked: A file in it; `<file>.dvc` and an entry in .gitignore appear beside it.
+        has_git: Whether the folder is a git repository; DVC then works with it.
+
+    Raises:
+        StorageError: The folder cannot be written or the disk is full.
+        ModelbookError: DVC refused.
+    """
+    from dvc.repo import Repo
+
+    with dvc_errors(root):
+        repo = Repo.init(str(root), no_scm=not has_git)
+        with repo.config.edit() as settings:
+            settings["core"]["analytics"] = False
+        repo.add(str(tracked))
+        repo.close()
+        shutil.rmtree(repo.site_cache_dir, ignore_errors=True)
+
+
+def track(root: Path, path: Path) -> None:
+    """Bring DVC's record of a data file, `<file>.dvc` beside it, up to what the file now holds.
+
+    Args:
+        root: The project's folder.
+        path: The file.
+
+    Raises:
+        StorageError: The folder cannot be written or the disk is full.
+        ModelbookError: DVC refused.
+    """
+    from dvc.repo import Repo
+
+    with dvc_errors(path), Repo(str(root)) as repo:
+        repo.add(str(path))
+
+
+@contextmanager
+def dvc_errors(place: Path) -> Iterator[None]:
+    """Keep DVC from printing, and raise what it raises as errors of ours."""
+    from dvc.exceptions import DvcException
+
+    logger = logging.getLogger("dvc")
+    level: Any = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with storage_errors(place):
+            yield
+    except DvcException as error:
+        hint = "`dvc doctor` says what DVC finds on this machine"
+        raise ModelbookError("DVC refused", where=str(place), got=str(error), hint=hint) from error
+    finally:
+        logger.setLevel(level)

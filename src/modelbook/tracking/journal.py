@@ -1,0 +1,48 @@
+"""The local journal: what is kept of every run in logs/runs/<uid>, whatever becomes of the store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelbook.config import Config
+from modelbook.files import write_whole
+from modelbook.records import EvaluationReport, RunMetadata
+
+FOLDER = "logs/runs"
+METADATA_FILE = "metadata.json"
+EVALUATION_FILE = "evaluation_report.json"
+REPORT_FILE = "report.html"
+
+
+def keep_run(config: Config, metadata: RunMetadata, *, evaluation: EvaluationReport, report: str) -> Path:
+    """Enter a run, or what was judged anew of it, into the journal and return its folder.
+
+    Raises:
+        StorageError: The folder cannot be written or the disk is full.
+    """
+    folder = config.path(FOLDER) / metadata.uid
+    metadata.write(folder / METADATA_FILE)
+    evaluation.write(folder / EVALUATION_FILE)
+    write_whole(folder / REPORT_FILE, report.encode())
+    return folder
+
+
+def kept_runs(config: Config) -> list[RunMetadata]:
+    """Return the runs of the journal, the latest first."""
+    runs = [RunMetadata.read(path) for path in _entries(config)]
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def kept_evaluation(config: Config, uid: str) -> EvaluationReport | None:
+    """Return what was said of a run, where the journal has it."""
+    path = config.path(FOLDER) / uid / EVALUATION_FILE
+    return EvaluationReport.read(path) if path.is_file() else None
+
+
+def run_before(config: Config, metadata: RunMetadata) -> RunMetadata | None:
+    """Return the run that the journal has before another one."""
+    earlier = (run for run in kept_runs(config) if run.started_at < metadata.started_at)
+    return next(earlier, None)
+
+
+def _entries(config: Config) -> Iterator[Path]:
+    return config.path(FOLDER).glob(f"*/{METADATA_FILE}")

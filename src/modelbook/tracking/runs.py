@@ -1,0 +1,209 @@
+"""Runs that are on record: listed, found by a short name, and what each left behind."""
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelbook.config import Config
+from modelbook.errors import NotFoundError, UsageError
+from modelbook.files import write_whole
+from modelbook.records import Record, RunMetadata
+from modelbook.tracking import journal
+from modelbook.tracking.store import open_client, store_errors
+from modelbook.tracking.tracker import GATE_TAG, UID_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+LATEST = "latest"
+_PAGE = 1000
+_NEWEST_FIRST = "attributes.start_time DESC"
+
+
+class RunSummary(Record):
+    """One run as a list shows it.
+
+    Attributes:
+        run_id: Its id in the store.
+        uid: Its own id; None for a run that something else recorded.
+        run_name: Its name.
+        status: `FINISHED`, `RUNNING`, `FAILED` or `KILLED`.
+        started_at: When it began.
+        gate: What the gate said of it.
+        commit: The git commit.
+        is_dirty: Whether code or config differed from the commit.
+        params: Its parameters.
+        metrics: Its metrics.
+    """
+
+    run_id: str
+    uid: str | None
+    run_name: str
+    status: str
+    started_at: datetime
+    gate: str | None
+    commit: str | None
+    is_dirty: bool
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+
+def list_runs(
+    config: Config, *, sort: str | None = None, query: str = "", limit: int | None = None
+) -> list[RunSummary]:
+    """Return the runs of the project's experiment.
+
+    Args:
+        config: The project.
+        sort: What to order by in MLflow's words, as in `metrics.test_rmse` or `params.max_depth DESC`; the
+            newest come first by default.
+        query: Which runs, in MLflow's filter language.
+        limit: The most runs to return.
+
+    Raises:
+        UsageError: MLflow does not understand the order or the filter.
+        TrackingStoreError: The store cannot be used.
+    """
+    if not config.training.enable_mlflow:
+        return _journal_runs(config, sort=sort, query=query)[:limit]
+    runs = _search(open_client(config), config, sort=sort, query=query, limit=limit)
+    return [_summary(run) for run in runs]
+
+
+def find_run(config: Config, ref: str) -> RunSummary:
+    """Return the run of an id, of a unique beginning of one, of a run's own id, or the latest.
+
+    Raises:
+        NotFoundError: There is none, or more than one begins so.
+        TrackingStoreError: The store cannot be used.
+    """
+    runs = list_runs(config)
+    if ref == LATEST and runs:
+        return runs[0]
+    found = [run for run in runs if run.run_id.startswith(ref) or (run.uid or "").startswith(ref)]
+    exact = [run for run in found if ref in {run.run_id, run.uid}]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    raise NotFoundError(
+        "more than one run begins so" if found else "there is no such run",
+        where=ref,
+        got=", ".join(run.run_id for run in found[:5]) or None,
+        hint="`modelbook runs` lists them",
+    )
+
+
+def fetch_report(config: Config, run: RunSummary, destination: Path) -> Path:
+    """Bring a run's report into the project and return where it is.
+
+    Raises:
+        NotFoundError: The run has none.
+        TrackingStoreError: The store cannot be used.
+    """
+    kept = config.path(journal.FOLDER) / (run.uid or run.run_id) / journal.REPORT_FILE
+    if kept.is_file():
+        return kept
+    if not config.training.enable_mlflow:
+        raise NotFoundError("the run has no report", where=run.run_id)
+    write_whole(destination, _download(config, run.run_id, journal.REPORT_FILE))
+    return destination
+
+
+def _download(config: Config, run_id: str, name: str) -> bytes:
+    client = open_client(config)
+    with store_errors(config.tracking_uri), tempfile.TemporaryDirectory() as folder:
+        if not any(entry.path == name for entry in client.list_artifacts(run_id)):
+            raise NotFoundError(f"the run has no {name}", where=run_id)
+        return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
+
+
+def _search(
+    client: "MlflowClient", config: Config, *, sort: str | None, query: str, limit: int | None
+) -> Iterator["Run"]:
+    from mlflow.exceptions import MlflowException
+
+    with store_errors(config.tracking_uri):
+        experiment = client.get_experiment_by_name(config.tracking.experiment)
+    if experiment is None:
+        return
+    token, left = None, limit
+    order = [sort, _NEWEST_FIRST] if sort else [_NEWEST_FIRST]
+    while left is None or left > 0:
+        try:
+            with store_errors(config.tracking_uri):
+                page = client.search_runs(
+                    [experiment.experiment_id],
+                    query,
+                    max_results=min(_PAGE, left or _PAGE),
+                    order_by=order,
+                    page_token=token,
+                )
+        except Exception as error:
+            cause = error.__cause__
+            if isinstance(cause, MlflowException) and cause.error_code == "INVALID_PARAMETER_VALUE":
+                raise UsageError(
+                    "MLflow does not understand the filter or the order",
+                    got=str(cause).partition("\n")[0],
+                    expected="such as --filter \"params.max_depth = '20'\" --sort metrics.test_rmse",
+                ) from None
+            raise
+        yield from page
+        left = None if left is None else left - len(page)
+        token = page.token
+        if not token:
+            return
+
+
+def _summary(run: "Run") -> RunSummary:
+    tags = run.data.tags
+    return RunSummary(
+        run_id=run.info.run_id,
+        uid=tags.get(UID_TAG),
+        run_name=run.info.run_name or "",
+        status=run.info.status,
+        started_at=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
+        gate=tags.get(GATE_TAG),
+        commit=tags.get("mlflow.source.git.commit"),
+        is_dirty=tags.get("modelbook.git.dirty") == "true",
+        params=run.data.params,
+        metrics=run.data.metrics,
+    )
+
+
+def _journal_runs(config: Config, *, sort: str | None, query: str) -> list[RunSummary]:
+    if query:
+        raise UsageError(
+            "runs that are kept without MLflow cannot be filtered",
+            hint="set training.enable_mlflow to true, or leave --filter out",
+        )
+    runs = [_journal_summary(config, run) for run in journal.kept_runs(config)]
+    if sort is None:
+        return runs
+    kind, _, rest = sort.partition(".")
+    name, _, direction = rest.partition(" ")
+    if kind not in {"metrics", "params"}:
+        raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
+
+    def key(run: RunSummary) -> Any:
+        value = getattr(run, kind).get(name)
+        return (value is None, value)
+
+    return sorted(runs, key=key, reverse=direction.strip().upper() == "DESC")
+
+
+def _journal_summary(config: Config, run: RunMetadata) -> RunSummary:
+    evaluation = journal.kept_evaluation(config, run.uid)
+    return RunSummary(
+        run_id=run.run_id,
+        uid=run.uid,
+        run_name=run.run_name,
+        status="FINISHED",
+        started_at=run.started_at,
+        gate=evaluation.gate.verdict if evaluation else None,
+        commit=run.lineage.code.commit,
+        is_dirty=run.lineage.code.is_dirty,
+        params=run.params,
+        metrics=run.metrics,
+    )
