@@ -114,7 +114,7 @@ def content_name(content: bytes, stem: str) -> str:
 
 
 @contextmanager
-def user_code_errors(path: Path, what: str) -> Iterator[None]:
+def user_code_errors(path: Path, what: str, *, on_rows: bool = False) -> Iterator[None]:
     """Turn an exception out of a user's file into a ConfigError with the file and the line.
 
     An exception that did not pass through that file is left as it is.
@@ -122,6 +122,7 @@ def user_code_errors(path: Path, what: str) -> Iterator[None]:
     Args:
         path: The file.
         what: What failed, as in "cannot be imported".
+        on_rows: Whether the code was at work on rows: its message may quote them, so it is left out.
 
     Raises:
         ConfigError: The file's own code failed.
@@ -134,11 +135,12 @@ def user_code_errors(path: Path, what: str) -> Iterator[None]:
         line = _line_in(path, error)
         if line is None:
             raise
+        message = type(error).__name__ if on_rows else f"{type(error).__name__}: {error}"
         raise ConfigError(
             f"{path.name} {what}",
-            mistakes=(f"line {line}: {type(error).__name__}: {error}",),
+            mistakes=(f"line {line}: {message}",),
             where=f"{path}:{line}",
-            hint=_hint(error, path),
+            hint=_hint(error, path, on_rows=on_rows),
         ) from error
 
 
@@ -166,9 +168,11 @@ def _line_in(path: Path, error: Exception) -> int | None:
     return lines[-1] if lines else None
 
 
-def _hint(error: Exception, path: Path) -> str:
+def _hint(error: Exception, path: Path, *, on_rows: bool) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"{path.name} travels with each model alone: import only installed packages in it"
+    if on_rows:
+        return "mend that line; --debug shows its whole message, which may quote rows"
     return "mend that line and run the command again"
 
 

@@ -270,7 +270,7 @@ def transform_errors(config: Config) -> Iterator[None]:
         UsageError: Target encoding has no target.
     """
     try:
-        with user_code_errors(config.path(USER_CODE), "failed on the table"):
+        with user_code_errors(config.path(USER_CODE), "failed on the table", on_rows=True):
             yield
     except load_code(_TABLE_CODE).TableError as error:
         raise DataInvalidError("the table cannot be turned into features", got=str(error)) from error

@@ -267,8 +267,11 @@ def _note_names(transformer: Any, table: pd.DataFrame) -> None:
 
 def _table(columns: dict[str, npt.NDArray[Any]], index: pd.Index) -> pd.DataFrame:
     # Text stays an array of objects: as pandas' own text type it would be converted at each step.
-    series = {name: pd.Series(values, index, dtype=values.dtype) for name, values in columns.items()}
-    return pd.DataFrame(series, index=index, columns=list(columns))
+    series = {
+        name: pd.Series(values, index, dtype=object) if values.dtype == object else values
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(series, index=index)
 
 
 def _numbers(column: pd.Series) -> Floats:

@@ -1,0 +1,87 @@
+"""One pipeline from raw columns to predictions, fitted with threads and left to predict without them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
+
+from modelbook.config import Config
+from modelbook.errors import ConfigError, DataInvalidError, ModelbookError
+from modelbook.features.engineer import FeatureEngineer, transform_errors
+from modelbook.models.estimators import build_estimator, distributions, hyperparameter_error
+
+
+def fit_pipeline(
+    config: Config, X: pd.DataFrame, *, y: npt.NDArray[Any], transformer: BaseEstimator | None = None
+) -> Pipeline:
+    """Return a fitted pipeline of the features and the estimator.
+
+    Every `n_jobs` in it is 1 afterwards: predictions summed by one thread are the same to the last digit.
+
+    Args:
+        config: The settings.
+        X: Raw columns of training rows, `(n_rows, n_columns)`.
+        y: The target, `(n_rows,)`.
+        transformer: What makes the features, cloned; None builds it from the settings.
+
+    Raises:
+        ConfigError: The settings do not make a model, or the user's own code fails.
+        DataInvalidError: Columns are missing or hold values of another type.
+    """
+    features = FeatureEngineer(config).build() if transformer is None else clone(transformer)
+    pipeline = Pipeline([("features", features), ("estimator", build_estimator(config))])
+    try:
+        with transform_errors(config):
+            pipeline.fit(X, y)
+    except ModelbookError:
+        raise
+    except Exception as error:
+        if not _is_about_settings(error, config):
+            raise
+        raise estimator_error(config, error) from error
+    set_single_threaded(pipeline)
+    return pipeline
+
+
+def estimator_error(config: Config, error: Exception) -> ConfigError | DataInvalidError:
+    """Return what an estimator said about its settings or about gaps in the features as an error of ours."""
+    if "contains NaN" not in str(error):
+        return hyperparameter_error(config, error)
+    return DataInvalidError(
+        f"{config.model.algorithm} cannot take missing values",
+        where="features.numeric.impute",
+        got=config.features.numeric.impute,
+        expected="median, mean or zero, or an algorithm that takes missing values",
+        hint="set features.numeric.impute: median",
+    )
+
+
+def set_single_threaded(estimator: Any) -> None:
+    """Set every `n_jobs` of a fitted estimator, and of the estimators inside it, to 1."""
+    seen: set[int] = set()
+    waiting = [estimator]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, BaseEstimator):
+            if "n_jobs" in value.get_params(deep=False):
+                value.set_params(n_jobs=1)
+            waiting.extend(vars(value).values())
+        else:
+            waiting.extend(_members(value))
+
+
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _is_about_settings(error: Exception, config: Config) -> bool:
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, ValueError) or package in distributions(config.model.algorithm)
