@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -86,7 +86,8 @@ class DataConfig(Section):
 
     Attributes:
         source: A file, an http(s) URL, or a database URL (`sqlite:///…`, `postgresql://…`) used with `query`.
-        raw: The project's own copy of the source under data/raw, which DVC tracks and the pipeline reads.
+        raw: The project's own copy of the source, which DVC tracks and the pipeline reads. Where it is not
+            given, a file is its own copy, and what a URL or a query brings is put under data/raw.
         query: The SQL query, for a database source.
         sha256: The hash that an http(s) source must have, as 64 hexadecimal digits.
         target: The column to predict.
@@ -112,6 +113,15 @@ class DataConfig(Section):
     duplicate_rows: Literal["keep", "reject"] = "keep"
     max_target_correlation: Annotated[float, Field(gt=0, le=1)] = 0.999
     min_class_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place_raw(cls, settings: Any) -> Any:
+        if isinstance(settings, Mapping) and "raw" not in settings:
+            source = settings.get("source")
+            if isinstance(source, str):
+                return {**settings, "raw": _own_copy(source)}
+        return settings
 
 
 class SplitConfig(Section):
@@ -457,6 +467,14 @@ def mask_password(url: str | None) -> str | None:
         return url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def _own_copy(source: str) -> str:
+    if "://" not in source:
+        return source
+    url = urlsplit(source)
+    name = PurePosixPath(url.path).name if url.scheme in {"http", "https"} else "table.parquet"
+    return f"data/raw/{name or 'table.csv'}"
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
