@@ -48,7 +48,7 @@ from modelbook.files import write_whole
 _MAX_BARS = 20
 _MAX_DOTS = 3_000
 _MAX_ROWS = 200_000
-_MAX_SCORES = 2_000_000
+_MAX_SCORES = 1_000_000
 _MAX_POINT_ROWS = 1_000
 _MAX_LABEL_ROWS = 10_000
 _MAX_CELL_TEXTS = 12
@@ -227,6 +227,8 @@ def _confusion(actual: Codes, predicted: Codes, names: Sequence[str]) -> Figure:
         ticks = [plain(name, 12) for name in names]
         axes.set_xticks(range(n_classes), labels=ticks, rotation=turn, parse_math=False)
         axes.set_yticks(range(n_classes), labels=ticks, parse_math=False)
+    else:
+        axes.tick_params(labelbottom=False, labelleft=False)
     if n_classes <= _MAX_CELL_TEXTS:
         _write_cells(axes, counts, shares)
     return figure
