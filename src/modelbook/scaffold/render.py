@@ -1,0 +1,154 @@
+"""The files of a new project, rendered from the templates beside this module."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import date
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from modelbook.config import METRICS, ColumnSchema, Task
+from modelbook.files import write_whole
+from modelbook.records import Record
+from modelbook.scaffold.profile import Profile
+
+TEMPLATES = {
+    "config/config.yaml": "config.yaml.j2",
+    "dvc.yaml": "dvc.yaml",
+    "features.py": "features.py.j2",
+    "README.md": "README.md.j2",
+    ".gitignore": "gitignore",
+    ".dvcignore": "dvcignore",
+}
+_PLAIN = re.compile(r"[^\W\d]\w*(?:[ ./-]\w+)*")
+_MAX_COMMENT = 90
+_EXAMPLE_THRESHOLDS: dict[Task, dict[str, dict[str, float]]] = {
+    "regression": {"r2_score": {"min": 0.7}},
+    "classification": {"accuracy": {"min": 0.9}},
+}
+_HYPERPARAMETERS: dict[str, dict[str, Any]] = {
+    "random_forest": {"n_estimators": 300},
+    "extra_trees": {"n_estimators": 300},
+    "hist_gradient_boosting": {"max_iter": 200, "learning_rate": 0.1},
+    "lightgbm": {"n_estimators": 300, "learning_rate": 0.05},
+    "linear": {},
+}
+_NOTES = {
+    "random_forest": "averages trees grown on samples of the rows: a good start",
+    "extra_trees": "the same with random cuts: quicker, smoother",
+    "hist_gradient_boosting": "trees that mend each other's errors, on binned values: for many rows",
+    "lightgbm": "the same by LightGBM: often the most accurate",
+    "linear": "ridge or logistic regression: easy to explain",
+}
+
+
+class ProjectSettings(Record):
+    """What the files of a project say, beyond what the table says.
+
+    Attributes:
+        name: The project.
+        source: Where the table comes from.
+        raw: The project's copy of it, relative to the project.
+        query: The SQL query of a database source.
+        hyperparameters: The random forest's settings.
+        cv_folds: Folds of cross-validation.
+        thresholds: Limits by metric.
+        experiment: What runs are recorded under.
+        model_name: What models are registered under.
+        about: What the README says of the data.
+    """
+
+    name: str
+    source: str
+    raw: str
+    query: str | None = None
+    hyperparameters: dict[str, int] = {"n_estimators": 300}  # noqa: RUF012 (pydantic copies it)
+    cv_folds: int = 0
+    thresholds: dict[str, dict[str, float]] = {}  # noqa: RUF012 (pydantic copies it)
+    experiment: str
+    model_name: str
+    about: str = ""
+
+
+def render_project(root: Path, settings: ProjectSettings, *, profile: Profile, today: date) -> None:
+    """Write every file of a new project that is no data.
+
+    Args:
+        root: The project's folder.
+        settings: What the files say.
+        profile: What was made of the table.
+        today: The day that config.yaml names as that of the look at the table.
+
+    Raises:
+        StorageError: The folder cannot be written or the disk is full.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 (no HTML is made: YAML is quoted by a YAML library)
+        loader=FunctionLoader(_template),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"yaml": as_yaml, "rule": _rule, "columns": _columns, "comment": _comment}
+    values = _values(settings, profile) | {"today": today.isoformat()}
+    for path, template in TEMPLATES.items():
+        write_whole(root / path, environment.get_template(template).render(values).encode())
+
+
+def as_yaml(value: Any) -> str:
+    """Return a value as YAML on one line, quoted where it has to be.
+
+    Example:
+        >>> as_yaml("price: net"), as_yaml("price"), as_yaml("2020"), as_yaml({"min": 0.5})
+        ('"price: net"', 'price', '"2020"', '{min: 0.5}')
+    """
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = True
+    yaml.allow_unicode = str(value).isprintable()  # line separators would be folded into blanks
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):  # in doubt: quotes
+        yaml.default_style = '"'
+    yaml.width = 1_000_000
+    yaml.sort_base_mapping_type_on_output = False
+    buffer = StringIO()
+    yaml.dump([value], buffer)
+    return buffer.getvalue().strip()[1:-1]
+
+
+def _template(name: str) -> str:
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+def _values(settings: ProjectSettings, profile: Profile) -> dict[str, Any]:
+    numeric = [name for name in profile.named("numeric") if name.isidentifier()]
+    return settings.model_dump() | {
+        "profile": profile,
+        "algorithm": "random_forest",
+        "hyperparameters": _HYPERPARAMETERS | {"random_forest": settings.hyperparameters},
+        "notes": _NOTES,
+        "metrics": METRICS[profile.task],
+        "example_thresholds": _EXAMPLE_THRESHOLDS[profile.task],
+        "example_column": next(iter(numeric), "income"),
+    }
+
+
+def _rule(rule: ColumnSchema) -> str:
+    content = rule.model_dump(mode="json", exclude_defaults=True) | {"nullable": rule.nullable}
+    if rule.min == 0:
+        content["min"] = 0
+    return as_yaml({key: content[key] for key in ("type", "nullable", "min") if key in content})
+
+
+def _columns(names: Sequence[str]) -> str:
+    return "".join(f"\n      - {as_yaml(name)}" for name in names) or " []"
+
+
+def _comment(text: str) -> str:
+    plain = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in text)
+    plain = re.sub(" +", " ", plain)
+    return plain if len(plain) <= _MAX_COMMENT else plain[: _MAX_COMMENT - 1] + "…"
