@@ -20,16 +20,16 @@ def download(
     url: str,
     path: Path,
     *,
-    sha256: str,
+    sha256: str | None,
     connect_timeout_s: float = _CONNECT_TIMEOUT_S,
     read_timeout_s: float = _READ_TIMEOUT_S,
-) -> None:
-    """Fetch a URL to a file, which gets its name only once its hash is right.
+) -> str:
+    """Fetch a URL to a file, which gets its name only once its hash is right, and return that hash.
 
     Args:
         url: Where the file is; redirections are followed.
         path: Where it goes.
-        sha256: The hash that its bytes must have, as 64 hexadecimal digits.
+        sha256: The hash that its bytes must have, as 64 hexadecimal digits; None takes what comes.
         connect_timeout_s: How long to wait for the server to answer at all.
         read_timeout_s: How long to wait for each further piece.
 
@@ -45,8 +45,9 @@ def download(
             got = _stream(url, temporary, timeout)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(url, error) from None
-        if got != sha256:
+        if sha256 not in {None, got}:
             raise wrong_hash(url_for_people(url), got=got, expected=sha256)
+    return got
 
 
 def url_for_people(url: str) -> str:
