@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelbook.cli.console import Console
 from modelbook.errors import GateRejectedError, UsageError
 
 if TYPE_CHECKING:
-    from modelbook.cli.console import Console
     from modelbook.pipeline.run import RunOutcome
 
 _COLOURS = {"passed": "green", "rejected": "red"}

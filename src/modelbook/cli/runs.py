@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelbook.cli.console import Console
+
 if TYPE_CHECKING:
-    from modelbook.cli.console import Console
     from modelbook.config import Config
     from modelbook.tracking.runs import RunSummary
 
