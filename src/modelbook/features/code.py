@@ -163,9 +163,17 @@ def _read(path: Path) -> bytes:
 def _line_in(path: Path, error: Exception) -> int | None:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    names = _file_names(path)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename in names]
     return lines[-1] if lines else None
+
+
+def _file_names(path: Path) -> set[str]:
+    # The same content may have been executed from another place first.
+    if not path.is_file():
+        return {str(path)}
+    module = sys.modules.get(content_name(path.read_bytes(), _stem(path)))
+    return {str(path), str(getattr(module, "__file__", path))}
 
 
 def _hint(error: Exception, path: Path, *, on_rows: bool) -> str:

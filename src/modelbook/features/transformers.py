@@ -233,7 +233,8 @@ class Ratios(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-le
         for above, below in self.pairs:
             divisor = columns[below]
             safe = np.where(divisor == 0, np.nan, divisor)
-            columns[f"{above}_per_{below}"] = _in_range(columns[above] / safe)
+            with np.errstate(over="ignore"):
+                columns[f"{above}_per_{below}"] = _in_range(columns[above] / safe)
         return _table(columns, X.index)
 
     def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
