@@ -7,6 +7,9 @@ import typer
 from click.exceptions import ClickException, Exit
 
 from modelbook.cli.console import Console, chdir
+from modelbook.cli.init import init
+from modelbook.cli.models import models
+from modelbook.cli.project import doctor, ui
 from modelbook.cli.run import run, stage
 from modelbook.cli.runs import report, runs
 from modelbook.errors import ModelbookError
@@ -19,9 +22,13 @@ app = typer.Typer(
     help="From a table to a model in production, with every experiment on the record.",
 )
 
+app.command("init")(init)
 app.command("run")(run)
 app.command("runs")(runs)
 app.command("report")(report)
+app.command("models")(models)
+app.command("ui")(ui)
+app.command("doctor")(doctor)
 app.command("stage", hidden=True)(stage)
 
 EXIT_INTERRUPTED = 130

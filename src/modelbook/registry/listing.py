@@ -1,0 +1,125 @@
+"""Every registered version of a project's models: the local registry and MLflow's, side by side."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from modelbook.config import Config
+from modelbook.errors import NotFoundError
+from modelbook.records import ModelVersion, Record
+from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.store import open_client, store_errors
+from modelbook.tracking.tracker import GATE_TAG
+from modelbook.tracking.versions import DIGEST_TAG
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MLflowVersion
+
+
+class VersionSummary(Record):
+    """One registered version as a list shows it.
+
+    Attributes:
+        name: The model.
+        version: MLflow's number; None where MLflow does not have it.
+        local_version: The local registry's name; None where only MLflow has it.
+        stage: `None`, `Staging`, `Production` or `Archived`.
+        aliases: MLflow's aliases.
+        gate: What the gate said of it.
+        metrics: Its metrics on the test rows, as far as they are known here.
+        created_at: When it was registered.
+        size_bytes: The size of the model's file, as far as it is known here.
+        run_id: The run that made it.
+        digest: The digest of its fitted state.
+    """
+
+    name: str
+    version: str | None
+    local_version: str | None
+    stage: str
+    aliases: tuple[str, ...]
+    gate: str | None
+    metrics: dict[str, float]
+    created_at: datetime
+    size_bytes: int | None
+    run_id: str | None
+    digest: str | None
+
+
+def list_versions(config: Config, name: str | None = None) -> list[VersionSummary]:
+    """Return the versions of a model, or of every model of the project, the newest first.
+
+    With MLflow on these are all that its registry holds under the project's model name, those of other
+    clones included.
+
+    Raises:
+        TrackingStoreError: The store cannot be used.
+    """
+    local = ModelRegistry(config).versions(name)
+    names = {entry.name for entry in local} | {name or config.tracking.model_name}
+    remote = list(_in_mlflow(config, sorted(names))) if config.training.enable_mlflow else []
+    by_number = {(version.name, str(version.version)): version for version in remote}
+    known = [_merged(entry, by_number.pop((entry.name, entry.mlflow_version or ""), None)) for entry in local]
+    others = [_only_in_mlflow(version) for version in by_number.values()]
+    return sorted([*known, *others], key=lambda version: version.created_at, reverse=True)
+
+
+def find_version(config: Config, ref: str) -> VersionSummary:
+    """Return the version that `NAME/VERSION` names, by MLflow's number or the local name.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    name, _, wanted = ref.rpartition("/")
+    for version in list_versions(config, name):
+        if wanted in {version.version, version.local_version}:
+            return version
+    raise NotFoundError("there is no such version", where=ref, hint=f"`modelbook models {name}` lists them")
+
+
+def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:
+    client = open_client(config)
+    with store_errors(config.tracking_uri):
+        for name in names:
+            token: Any = None
+            while True:
+                page = client.search_model_versions(f"name = '{name}'", page_token=token)
+                for version in page:
+                    yield client.get_model_version(name, version.version)
+                token = page.token
+                if not token:
+                    break
+
+
+def _merged(entry: ModelVersion, remote: "MLflowVersion | None") -> VersionSummary:
+    return VersionSummary(
+        name=entry.name,
+        version=entry.mlflow_version,
+        local_version=entry.version,
+        stage=entry.stage,
+        aliases=tuple(remote.aliases) if remote else (),
+        gate=entry.gate,
+        metrics=entry.metrics,
+        created_at=entry.created_at,
+        size_bytes=entry.size_bytes,
+        run_id=entry.run_id,
+        digest=entry.model.digest if entry.model else None,
+    )
+
+
+def _only_in_mlflow(remote: "MLflowVersion") -> VersionSummary:
+    aliases = tuple(remote.aliases)
+    stages = [stage for stage in ("Production", "Staging") if stage.lower() in aliases]
+    return VersionSummary(
+        name=remote.name,
+        version=str(remote.version),
+        local_version=None,
+        stage=stages[0] if stages else "None",
+        aliases=aliases,
+        gate=remote.tags.get(GATE_TAG),
+        metrics={},
+        created_at=datetime.fromtimestamp(remote.creation_timestamp / 1000, tz=UTC),
+        size_bytes=None,
+        run_id=remote.run_id,
+        digest=remote.tags.get(DIGEST_TAG),
+    )
