@@ -11,12 +11,12 @@ from typing import Any
 
 from modelbook.config import METRICS, ColumnSchema, Task
 from modelbook.files import write_whole
-from modelbook.records import Record
 from modelbook.scaffold.profile import Profile
+from modelbook.scaffold.settings import ProjectSettings
 
 TEMPLATES = {
     "config/config.yaml": "config.yaml.j2",
-    "dvc.yaml": "dvc.yaml",
+    "dvc.yaml": "dvc.yaml.j2",
     "features.py": "features.py.j2",
     "README.md": "README.md.j2",
     ".gitignore": "gitignore",
@@ -42,34 +42,6 @@ _NOTES = {
     "lightgbm": "the same by LightGBM: often the most accurate",
     "linear": "ridge or logistic regression: easy to explain",
 }
-
-
-class ProjectSettings(Record):
-    """What the files of a project say, beyond what the table says.
-
-    Attributes:
-        name: The project.
-        source: Where the table comes from.
-        raw: The project's copy of it, relative to the project.
-        query: The SQL query of a database source.
-        hyperparameters: The random forest's settings.
-        cv_folds: Folds of cross-validation.
-        thresholds: Limits by metric.
-        experiment: What runs are recorded under.
-        model_name: What models are registered under.
-        about: What the README says of the data.
-    """
-
-    name: str
-    source: str
-    raw: str
-    query: str | None = None
-    hyperparameters: dict[str, int] = {"n_estimators": 300}  # noqa: RUF012 (pydantic copies it)
-    cv_folds: int = 0
-    thresholds: dict[str, dict[str, float]] = {}  # noqa: RUF012 (pydantic copies it)
-    experiment: str
-    model_name: str
-    about: str = ""
 
 
 def render_project(root: Path, settings: ProjectSettings, *, profile: Profile, today: date) -> None:
@@ -108,13 +80,15 @@ def as_yaml(value: Any) -> str:
     """
     from ruamel.yaml import YAML
 
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{as_yaml(key)}: {as_yaml(content)}" for key, content in value.items())
+        return f"{{{pairs}}}"
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = True
     yaml.allow_unicode = str(value).isprintable()  # line separators would be folded into blanks
     if isinstance(value, str) and not _PLAIN.fullmatch(value):  # in doubt: quotes
         yaml.default_style = '"'
     yaml.width = 1_000_000
-    yaml.sort_base_mapping_type_on_output = False
     buffer = StringIO()
     yaml.dump([value], buffer)
     return buffer.getvalue().strip()[1:-1]
@@ -125,7 +99,11 @@ def _template(name: str) -> str:
 
 
 def _values(settings: ProjectSettings, profile: Profile) -> dict[str, Any]:
-    numeric = [name for name in profile.named("numeric") if name.isidentifier()]
+    counts = [
+        column.name
+        for column in profile.columns
+        if column.role == "numeric" and column.rule and column.rule.min == 0 and column.name.isidentifier()
+    ]
     return settings.model_dump() | {
         "profile": profile,
         "algorithm": "random_forest",
@@ -133,7 +111,7 @@ def _values(settings: ProjectSettings, profile: Profile) -> dict[str, Any]:
         "notes": _NOTES,
         "metrics": METRICS[profile.task],
         "example_thresholds": _EXAMPLE_THRESHOLDS[profile.task],
-        "example_column": next(iter(numeric), "income"),
+        "example_column": next(iter(counts), "income"),
     }
 
 
