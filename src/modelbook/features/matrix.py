@@ -185,7 +185,7 @@ class FeatureMatrix(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sc
 
 def _stacked(table: pd.DataFrame, names: Sequence[str], dtype: type) -> npt.NDArray[Any]:
     # Column by column: selecting a list of columns costs a millisecond, which one row does not pay back.
-    stacked = np.empty((len(table), len(names)), dtype=dtype)
+    stacked: npt.NDArray[Any] = np.empty((len(table), len(names)), dtype=dtype)
     for at, name in enumerate(names):
         stacked[:, at] = table[name].to_numpy()
     return stacked

@@ -121,7 +121,7 @@ _ENTRIES = (
         name="linear",
         source=Path(__file__).with_name("linear.py"),
         classes={"regression": "RowwiseRidge", "classification": "RowwiseLogisticRegression"},
-        defaults={"classification": {"max_iter": 1000}},
+        defaults={"classification": {"max_iter": 1000, "n_jobs": None}},  # scikit-learn warns of any other
     ),
 )
 CATALOGUE: Mapping[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRIES}

@@ -69,7 +69,7 @@ def set_single_threaded(estimator: Any) -> None:
             continue
         seen.add(id(value))
         if isinstance(value, BaseEstimator):
-            if "n_jobs" in value.get_params(deep=False):
+            if value.get_params(deep=False).get("n_jobs") is not None:
                 value.set_params(n_jobs=1)
             waiting.extend(vars(value).values())
         else:
