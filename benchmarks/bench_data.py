@@ -1,7 +1,7 @@
 """How long ingest and validation take, and how much memory, for one and ten million rows.
 
-Run `python benchmarks/bench_data.py [--table FILE] [--rows N ...] [--format parquet|csv]`. The table's rows are
-drawn again and again with a little noise, and each size is read and validated in a process of its own.
+Run `python benchmarks/bench_data.py [--table FILE] [--rows N ...] [--format parquet|csv]`. The rows of the
+table are drawn again and again with a little noise, and each size is read and validated in its own process.
 """
 
 import argparse

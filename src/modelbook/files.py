@@ -99,6 +99,8 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EACCES: "give yourself write permission there, or work in another folder",
             errno.EPERM: "give yourself write permission there, or work in another folder",
             errno.EROFS: "the file system is read-only: work in another folder",
+            errno.ENOTDIR: "there is a file where a folder should be: move it, or work in another folder",
+            errno.EEXIST: "there is a file where a folder should be: move it, or work in another folder",
         }
         if error.errno not in hints:
             raise

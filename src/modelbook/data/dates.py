@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from modelbook.data.tables import column
+
 _TIMES = ("", " %H:%M", " %H:%M:%S%.f")
 _ZONED = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 _ISO = (*(f"%Y-%m-%d{time}" for time in _TIMES), *_ZONED)
@@ -15,7 +17,7 @@ _MONTHS = 12
 DATETIME = pl.Datetime("us")
 
 
-def date_formats(table: pl.LazyFrame, column: str) -> tuple[str, ...]:
+def date_formats(table: pl.LazyFrame, name: str) -> tuple[str, ...]:
     """Return the formats that a text column of dates is read with: those that occur in it.
 
     ISO 8601 is always read, with or without a time and an offset. Of the other ways of writing a date, those
@@ -24,7 +26,7 @@ def date_formats(table: pl.LazyFrame, column: str) -> tuple[str, ...]:
 
     Args:
         table: The table.
-        column: The text column.
+        name: The text column.
 
     Example:
         >>> table = pl.LazyFrame({"sold": ["2021-03-25", "25/3/2021", "4/3/2021"]})
@@ -32,9 +34,9 @@ def date_formats(table: pl.LazyFrame, column: str) -> tuple[str, ...]:
         >>> table.select(dates.dt.strftime("%d %B")).collect()["sold"].to_list()
         ['25 March', '25 March', '04 March']
     """
-    text = _text(column)
+    text = _text(name)
     first, second = (text.str.extract(_SLASHED, group).cast(pl.Int64) for group in (1, 2))
-    unread = table.filter(text.is_not_null() & read_dates(column, _ISO).is_null())
+    unread = table.filter(text.is_not_null() & read_dates(name, _ISO).is_null())
     found = unread.select(
         *(_parsed(text, form).is_not_null().any().alias(form) for form in _OTHERS),
         first.max().fill_null(0).alias("first"),
@@ -44,18 +46,18 @@ def date_formats(table: pl.LazyFrame, column: str) -> tuple[str, ...]:
     return (*_ISO, *others, *_slashed(found["first"].item(), found["second"].item()))
 
 
-def read_dates(column: str, formats: tuple[str, ...]) -> pl.Expr:
+def read_dates(name: str, formats: tuple[str, ...]) -> pl.Expr:
     """Return the values of a text column as datetimes (µs), null where no format fits.
 
     A time with an offset is turned into UTC; one without is taken as it stands.
 
     Args:
-        column: The text column.
+        name: The text column.
         formats: What `date_formats` found.
     """
-    text = _text(column)
+    text = _text(name)
     value = pl.coalesce(_parsed(text, form) for form in formats)
-    return pl.when(value.dt.year() >= _FIRST_YEAR).then(value).alias(column)
+    return pl.when(value.dt.year() >= _FIRST_YEAR).then(value).alias(name)
 
 
 def _slashed(first: int, second: int) -> tuple[str, ...]:
@@ -66,8 +68,9 @@ def _slashed(first: int, second: int) -> tuple[str, ...]:
     return ()
 
 
-def _text(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.String).str.strip_chars().str.replace(r"^(\d{4}-\d\d?-\d\d?)[Tt]", "${1} ")
+def _text(name: str) -> pl.Expr:
+    bare = column(name).cast(pl.String).str.strip_chars()
+    return bare.str.replace(r"^(\d{4}-\d\d?-\d\d?)[Tt]", "${1} ")
 
 
 def _parsed(text: pl.Expr, form: str) -> pl.Expr:

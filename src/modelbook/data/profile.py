@@ -6,11 +6,13 @@ from typing import Any
 import polars as pl
 
 from modelbook.config import ColumnType, Config
+from modelbook.data.tables import column
 from modelbook.records import ColumnSummary
 
 _EXACT_ROWS = 1_000_000
 _CLOSE = 0.1  # approximate counts this near each other may be equal
 _ROWS_A_VALUE = 2  # with fewer rows to a value a column tells rows apart, whatever the target is
+_LEAK_ROWS = 10  # in fewer rows anything correlates
 _NUMBERS = {"float", "integer"}
 
 
@@ -37,15 +39,15 @@ def summarise(valid: pl.LazyFrame, types: Mapping[str, ColumnType]) -> tuple[Col
 
 
 def _queries(name: str, kind: ColumnType, *, is_exact: bool) -> Iterator[pl.Expr]:
-    column = pl.col(name)
-    known = column.drop_nulls()
-    yield column.null_count().alias(f"nulls\0{name}")
+    values = column(name)
+    known = values.drop_nulls()
+    yield values.null_count().alias(f"nulls\0{name}")
     yield (known.n_unique() if is_exact else known.approx_n_unique()).alias(f"distinct\0{name}")
-    yield (column.min() == column.max()).alias(f"single\0{name}")
+    yield (values.min() == values.max()).alias(f"single\0{name}")
     if kind in _NUMBERS:
-        yield column.min().cast(pl.Float64).alias(f"min\0{name}")
-        yield column.max().cast(pl.Float64).alias(f"max\0{name}")
-        yield column.mean().alias(f"mean\0{name}")
+        yield values.min().cast(pl.Float64).alias(f"min\0{name}")
+        yield values.max().cast(pl.Float64).alias(f"max\0{name}")
+        yield values.mean().alias(f"mean\0{name}")
 
 
 def _summary(name: str, kind: ColumnType, found: Mapping[str, Any]) -> ColumnSummary:
@@ -87,16 +89,18 @@ def column_warnings(valid: pl.LazyFrame, columns: tuple[ColumnSummary, ...], con
         columns: Their summary.
         config: The settings: target, task and limits.
     """
-    target = next(column for column in columns if column.name == config.data.target)
-    features = [column for column in columns if column is not target]
-    for column in features:
-        if column.distinct == 0:
-            yield f"{column.name}: has no values"
-        elif column.distinct == 1:
-            yield f"{column.name}: is constant, the same in every row that has a value"
-    varied = [column for column in features if column.distinct > 1]
-    yield from _correlation_warnings(valid, target, varied, limit=config.data.max_target_correlation)
-    yield from _one_to_one_warnings(valid, target, varied)
+    target = next(summary for summary in columns if summary.name == config.data.target)
+    features = [summary for summary in columns if summary is not target]
+    for feature in features:
+        if feature.distinct == 0:
+            yield f"{feature.name}: has no values"
+        elif feature.distinct == 1:
+            yield f"{feature.name}: is constant, the same in every row that has a value"
+    varied = [feature for feature in features if feature.distinct > 1]
+    rows = valid.select(pl.len()).collect(engine="streaming").item()
+    if rows >= _LEAK_ROWS:
+        yield from _correlation_warnings(valid, target, varied, limit=config.data.max_target_correlation)
+        yield from _one_to_one_warnings(valid, target, varied, rows=rows)
     if config.project.task == "classification":
         yield from _class_warnings(valid, target, least_share=config.data.min_class_share)
 
@@ -104,15 +108,15 @@ def column_warnings(valid: pl.LazyFrame, columns: tuple[ColumnSummary, ...], con
 def _correlation_warnings(
     valid: pl.LazyFrame, target: ColumnSummary, features: list[ColumnSummary], *, limit: float
 ) -> Iterator[str]:
-    truth = pl.col(target.name)
+    truth = column(target.name)
     if target.type not in {*_NUMBERS, "boolean"}:
         if target.distinct != 2:  # noqa: PLR2004 (a class against the other)
             return
         truth = truth == truth.max()
-    names = [column.name for column in features if column.type in {*_NUMBERS, "boolean"}]
+    names = [feature.name for feature in features if feature.type in {*_NUMBERS, "boolean"}]
     if not names or target.distinct < 2:  # noqa: PLR2004 (a constant correlates with nothing)
         return
-    pairs = [pl.corr(pl.col(name).cast(pl.Float64), truth.cast(pl.Float64)).alias(name) for name in names]
+    pairs = [pl.corr(column(name).cast(pl.Float64), truth.cast(pl.Float64)).alias(name) for name in names]
     found = valid.select(pairs).collect(engine="streaming").row(0, named=True)
     for name, correlation in found.items():
         if correlation is not None and abs(correlation) >= limit:
@@ -120,26 +124,29 @@ def _correlation_warnings(
 
 
 def _one_to_one_warnings(
-    valid: pl.LazyFrame, target: ColumnSummary, features: list[ColumnSummary]
+    valid: pl.LazyFrame, target: ColumnSummary, features: list[ColumnSummary], *, rows: int
 ) -> Iterator[str]:
-    rows = valid.select(pl.len()).collect(engine="streaming").item()
     names = [
-        column.name
-        for column in features
-        if column.type == "string"
-        and abs(column.distinct - target.distinct) <= _CLOSE * target.distinct
-        and rows - column.nulls >= _ROWS_A_VALUE * column.distinct
+        feature.name
+        for feature in features
+        if feature.type == "string"
+        and abs(feature.distinct - target.distinct) <= _CLOSE * target.distinct
+        and rows - feature.nulls >= _ROWS_A_VALUE * feature.distinct
     ]
     for name in names:
-        known = valid.filter(pl.col(name).is_not_null())
-        pair = pl.struct(name, target.name)
-        counts = known.select(pair.n_unique().alias("pairs"), pl.col(name, target.name).n_unique())
+        known = valid.filter(column(name).is_not_null())
+        one, other = column(name), column(target.name)
+        counts = known.select(
+            pl.struct(one, other).n_unique().alias("pairs"),
+            one.n_unique().alias("values"),
+            other.n_unique().alias("targets"),
+        )
         if len(set(counts.collect(engine="streaming").row(0))) == 1:
             yield f"{name}: each value goes with one value of the target only; it may leak the target"
 
 
 def _class_warnings(valid: pl.LazyFrame, target: ColumnSummary, *, least_share: float) -> Iterator[str]:
-    sizes = valid.group_by(target.name).len().collect(engine="streaming")["len"].to_list()
+    sizes = valid.group_by(column(target.name)).len().collect(engine="streaming")["len"].to_list()
     rare = [size for size in sizes if size < least_share * sum(sizes)]
     if rare:
         yield (

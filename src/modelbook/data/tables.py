@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 import polars as pl
+from polars import selectors
 
 from modelbook.errors import DataError, DataInvalidError, DataReadError
 
@@ -86,6 +87,16 @@ def scan_table(path: Path) -> pl.LazyFrame:
             table = _scan_csv(path, _SEPARATORS[kind])
         table.collect_schema()
     return table
+
+
+def column(name: str) -> pl.Expr:
+    """Return the column of exactly this name; `pl.col` takes a name like `*` or `^a.*$` for a pattern.
+
+    Example:
+        >>> pl.DataFrame({"*": [1], "b": [2]}).select(column("*")).columns
+        ['*']
+    """
+    return selectors.by_name(name).as_expr()
 
 
 def count_rows(path: Path) -> int:

@@ -11,7 +11,7 @@ import polars as pl
 from modelbook.config import ColumnSchema, Config, ConfigLike, load_config
 from modelbook.data.profile import column_warnings, summarise, target_failures
 from modelbook.data.rules import Rule, row_rules
-from modelbook.data.tables import reading, scan_table
+from modelbook.data.tables import column, reading, scan_table
 from modelbook.data.values import Reading, derive_schema, read_columns
 from modelbook.errors import ConfigError, DataInvalidError
 from modelbook.files import whole_file
@@ -56,7 +56,9 @@ class _Judged:
         reasons = [rule.reason for rule in self.rules]
         reason = pl.col(_CODE).replace_strict(list(range(len(reasons))), reasons, return_dtype=pl.String)
         raw = [name for name in self.columns if name != REASON]
-        return self.table.filter(pl.col(_CODE).is_not_null()).select(*raw, reason.alias(REASON))
+        return self.table.filter(pl.col(_CODE).is_not_null()).select(
+            *(column(name) for name in raw), reason.alias(REASON)
+        )
 
 
 class DataValidator:
@@ -139,7 +141,7 @@ class DataValidator:
         data = self.config.data
         columns = tuple(table.collect_schema())
         schema = self._schema(table, columns)
-        readings = read_columns(table, {name: column.type for name, column in schema.items()})
+        readings = read_columns(table, {name: spec.type for name, spec in schema.items()})
         repeats, warnings = self._repeats(table, schema, readings)
         staged = table.with_row_index(_ROW).with_columns(*_staged(readings))
         rules = (*row_rules(schema, _columns_of(readings), target=data.target), *repeats)
@@ -170,7 +172,7 @@ class DataValidator:
         self, table: pl.LazyFrame, schema: Mapping[str, ColumnSchema], readings: Mapping[str, Reading]
     ) -> tuple[list[Rule], list[str]]:
         """Return the rules about values and rows that occur again, which take a look at the whole table."""
-        values = {name: readings[name].value for name, column in schema.items() if column.unique}
+        values = {name: readings[name].value for name, spec in schema.items() if spec.unique}
         found = {name: _repeated(table.select(value.alias("value"))) for name, value in values.items()}
         rules = [Rule(f"{name}: not unique", name, _is_row_of(rows)) for name, rows in found.items()]
         # 64 bits stand for a row: that two different ones of 10 million share them has p < 1e-5.
@@ -192,7 +194,7 @@ class DataValidator:
         ]
         rows.sort(key=lambda row: -row.rows)
         valid_rows = valid.select(pl.len()).collect(engine="streaming").item()
-        columns = summarise(valid, {name: column.type for name, column in judged.schema.items()})
+        columns = summarise(valid, {name: spec.type for name, spec in judged.schema.items()})
         warnings = [*judged.warnings, *(column_warnings(valid, columns, self.config) if valid_rows else ())]
         target = next(column for column in columns if column.name == self.config.data.target)
         failures = [*_row_failures(valid_rows, rows, self.config), *target_failures(target, self.config)]
@@ -254,9 +256,9 @@ def _row_failures(valid_rows: int, rejected: list[RejectedRows], config: Config)
 
 
 def _staged(readings: Mapping[str, Reading]) -> Iterator[pl.Expr]:
-    for name, column in readings.items():
-        yield column.value.alias(_VALUE + name)
-        yield column.is_missing.alias(_MISSING + name)
+    for name, one in readings.items():
+        yield one.value.alias(_VALUE + name)
+        yield one.is_missing.alias(_MISSING + name)
 
 
 def _columns_of(readings: Mapping[str, Reading]) -> dict[str, Reading]:

@@ -7,6 +7,7 @@ import polars as pl
 
 from modelbook.config import ColumnSchema, ColumnType
 from modelbook.data.dates import DATETIME, date_formats, read_dates
+from modelbook.data.tables import column
 
 DTYPES: dict[ColumnType, pl.DataType] = {
     "float": pl.Float64(),
@@ -116,7 +117,7 @@ def _types_of_text(table: pl.LazyFrame, names: list[str], tolerance: float) -> d
             known = (~reading.is_missing).sum()
             share = pl.when(known > 0).then(reading.is_unreadable.sum() / known).otherwise(1.0)
             counts.append(share.alias(f"{wanted}\0{name}"))
-    coded = [pl.col(name).str.contains(r"^\s*0\d").any().alias(f"coded\0{name}") for name in names]
+    coded = [column(name).str.contains(r"^\s*0\d").any().alias(f"coded\0{name}") for name in names]
     if not names:
         return {}
     found = table.select(*counts, *coded).collect(engine="streaming").row(0, named=True)
@@ -135,14 +136,14 @@ def _types_of_text(table: pl.LazyFrame, names: list[str], tolerance: float) -> d
 
 
 def _reading_of_typed(name: str, dtype: pl.DataType, wanted: ColumnType) -> Reading:
-    column = pl.col(name)
-    is_missing = column.is_null() | column.is_nan() if dtype.is_float() else column.is_null()
-    value = _converted(column, dtype, wanted)
+    raw = column(name)
+    is_missing = raw.is_null() | raw.is_nan() if dtype.is_float() else raw.is_null()
+    value = _converted(raw, dtype, wanted)
     return Reading(pl.when(~is_missing).then(value).cast(DTYPES[wanted]).alias(name), is_missing)
 
 
 def _reading_of_text(table: pl.LazyFrame, name: str, wanted: ColumnType) -> Reading:
-    text = pl.col(name).cast(pl.String)
+    text = column(name).cast(pl.String)
     bare = text.str.strip_chars()
     if wanted == "string":
         is_missing = text.is_null() | (bare == "")
@@ -173,37 +174,37 @@ def _truth(text: pl.Expr) -> pl.Expr:
     return pl.when(word.is_in(_TRUE)).then(statement=True).when(word.is_in(_FALSE)).then(statement=False)
 
 
-def _converted(column: pl.Expr, dtype: pl.DataType, wanted: ColumnType) -> pl.Expr:
+def _converted(raw: pl.Expr, dtype: pl.DataType, wanted: ColumnType) -> pl.Expr:
     """Return a column that is no text in the wanted type, null where a value has no place in it."""
     if dtype.is_numeric() or dtype == pl.Boolean:
-        return _converted_number(column, dtype, wanted)
+        return _converted_number(raw, dtype, wanted)
     if wanted == "datetime" and _is_time(dtype):
-        return _as_utc(column, dtype)
+        return _as_utc(raw, dtype)
     if wanted == "string" and dtype.is_temporal():
-        return column.cast(pl.String)
+        return raw.cast(pl.String)
     return pl.lit(None)
 
 
-def _converted_number(column: pl.Expr, dtype: pl.DataType, wanted: ColumnType) -> pl.Expr:
-    number = column.cast(pl.Float64)
+def _converted_number(raw: pl.Expr, dtype: pl.DataType, wanted: ColumnType) -> pl.Expr:
+    number = raw.cast(pl.Float64)
     match wanted:
         case "float":
             return number
         case "integer":
             is_exact = dtype.is_integer() or dtype == pl.Boolean
-            return column.cast(pl.Int64, strict=False) if is_exact else _whole(number)
+            return raw.cast(pl.Int64, strict=False) if is_exact else _whole(number)
         case "boolean":
             return pl.when(number == 1).then(statement=True).when(number == 0).then(statement=False)
         case "string":
-            return column.cast(pl.String)
+            return raw.cast(pl.String)
         case "datetime":
             return pl.lit(None)
 
 
-def _as_utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _as_utc(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return column.cast(DATETIME)
+        raw = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return raw.cast(DATETIME)
 
 
 def _is_text(dtype: pl.DataType) -> bool:
