@@ -19,7 +19,7 @@ _STOP_WITHIN_S = 10.0
 
 @contextmanager
 def mlflow_page(config: Config, *, host: str, port: int) -> Iterator[str]:
-    """Serve MLflow's page while the context lasts, and give its address once it answers.
+    """Serve MLflow's page while the context lasts, and give the address of the project's runs on it.
 
     A tracking server has a page of its own; its address is given and nothing is started.
 
@@ -31,15 +31,16 @@ def mlflow_page(config: Config, *, host: str, port: int) -> Iterator[str]:
     Raises:
         TrackingStoreError: The store cannot be used, or the page does not come up.
     """
-    open_client(config)
+    experiment = open_client(config).get_experiment_by_name(config.tracking.experiment)
+    place = f"/#/experiments/{experiment.experiment_id}/runs" if experiment else "/#/experiments"
     if is_remote(config.tracking_uri):
-        yield config.tracking_uri
+        yield f"{config.tracking_uri}{place}"
         return
     address = f"http://{host}:{port}"
     process = subprocess.Popen(_command(config, host, port), env=_environment(), cwd=config.root)  # noqa: S603
     try:
         _await(address, process)
-        yield address
+        yield f"{address}{place}"
     finally:
         process.terminate()
         try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 UID_TAG = "modelbook.uid"
 GATE_TAG = "modelbook.gate"
 
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then shows runs
 _LONGEST_VALUE = 5000
 _BATCH = 100
 
@@ -321,7 +322,7 @@ class MLflowTracker:
         name = self.config.tracking.experiment
         if (experiment := self._client.get_experiment_by_name(name)) is None:
             try:
-                return self._client.create_experiment(name, artifact_location=self._artifact_location())
+                return self._client.create_experiment(name, self._artifact_location(), _EXPERIMENT_TAGS)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
