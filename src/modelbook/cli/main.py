@@ -1,10 +1,11 @@
 """The command `modelbook`: global options, the commands, and how errors end."""
 
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Never
 
 import typer
-from click.exceptions import ClickException, Exit
+from typer.exceptions import TyperException
 
 from modelbook.cli.console import Console, chdir
 from modelbook.cli.init import init
@@ -12,7 +13,7 @@ from modelbook.cli.models import models
 from modelbook.cli.project import doctor, ui
 from modelbook.cli.run import run, stage
 from modelbook.cli.runs import report, runs
-from modelbook.errors import ModelbookError
+from modelbook.errors import ModelbookError, UsageError
 
 app = typer.Typer(
     name="modelbook",
@@ -32,6 +33,7 @@ app.command("doctor")(doctor)
 app.command("stage", hidden=True)(stage)
 
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 @app.callback()
@@ -58,16 +60,15 @@ def settings(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that the contract gives the outcome."""
     console = Console()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(arguments, obj=console, standalone_mode=False, prog_name="modelbook")
     except ModelbookError as error:
         console.fail(error)
         code = error.exit_code
-    except Exit as error:
-        code = error.exit_code
-    except ClickException as error:
-        error.show()
-        code = error.exit_code
+    except TyperException as error:
+        console.fail(_as_usage_error(error))
+        code = UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         console.interrupted()
         code = EXIT_INTERRUPTED
@@ -75,6 +76,18 @@ def main(arguments: list[str] | None = None) -> None:
         console.crash(error)
         code = 1
     sys.exit(code or 0)
+
+
+def _terminate(_signal: int, _frame: object) -> Never:
+    """Unwind as on an interruption, so that an open run is closed and no lock is left."""
+    sys.exit(EXIT_TERMINATED)
+
+
+def _as_usage_error(error: TyperException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "modelbook"
+    what = error.format_message().rstrip(".")
+    return UsageError(what or "a command is needed", hint=f"`{command} --help` shows what it takes")
 
 
 def _version(*, wanted: bool) -> None:

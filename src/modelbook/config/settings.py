@@ -16,6 +16,7 @@ import orjson
 from pydantic import PrivateAttr, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from modelbook.config.sections import (
     METRICS,
@@ -135,7 +136,7 @@ def load_config(source: ConfigLike, *, environ: Mapping[str, str] = os.environ) 
         path = path / CONFIG_PATH
     root = path.absolute().parent
     root = root.parent if root.name == CONFIG_PATH.parent.name else root
-    return _validate(_read_yaml(path), root=root, environ=environ, where=str(source))
+    return _validate(_parse_yaml(_read_text(path), path), root=root, environ=environ, where=str(source))
 
 
 def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[Any, Any]]:
@@ -147,14 +148,15 @@ def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[An
 
     Raises:
         ConfigError: A key is unknown or a value is not accepted; the file is left as it was.
+        NotFoundError: There is no such file.
     """
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.preserve_quotes = True
-    document = yaml.load(path.read_text(encoding="utf-8"))
+    text = _read_text(path)
+    _parse_yaml(text, path)
+    yaml = _round_trip_yaml()
+    document = yaml.load(text)
     changes = {}
-    for key, text in assignments.items():
-        changes[key] = _assign(document, key.split("."), _parse_scalar(key, text))
+    for key, value in assignments.items():
+        changes[key] = _assign(document, key.split("."), _parse_scalar(key, value))
     buffer = StringIO()
     yaml.dump(document, buffer)
     _validate(_parse_yaml(buffer.getvalue(), path), root=path.parent.parent, environ={}, where=str(path))
@@ -178,9 +180,9 @@ def mask_password(url: str | None) -> str | None:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         hint = "run this in a project's folder or name one with -C; `modelbook init DIR` makes one"
         raise NotFoundError("there is no config file", where=str(path), hint=hint) from None
@@ -188,7 +190,6 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         raise ConfigError(
             "the config file cannot be read", where=str(path), mistakes=(str(error),)
         ) from error
-    return _parse_yaml(text, path)
 
 
 def _parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
@@ -207,6 +208,25 @@ def _parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
             hint="compare it with the one that `modelbook init` writes",
         )
     return document
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as `null`, where ruamel.yaml would write nothing."""
+
+
+_Representer.add_representer(
+    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+
+
+def _round_trip_yaml() -> YAML:
+    """Return a YAML that keeps comments, quotes and the layout that `modelbook init` writes."""
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 4096
+    yaml.preserve_quotes = True
+    return yaml
 
 
 def _parse_scalar(key: str, text: str) -> Any:
