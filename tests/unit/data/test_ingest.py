@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import orjson
@@ -211,3 +213,12 @@ def test_other_scheme(project):
 def test_place_of_the_copy(source, raw):
     """Without data.raw a file is its own copy, and what is fetched has its place under data/raw."""
     assert load_config({"data": {"source": source}}).data.raw == raw
+
+
+def test_light_stages_stay_light():
+    """Reading and validating load none of the libraries that take long to start."""
+    heavy = "{'mlflow', 'sklearn', 'pandas', 'sqlalchemy', 'httpx', 'pandera'}"
+    rooms = "modelbook.data.validate, modelbook.data.ingest"
+    code = f"import sys, {rooms}; sys.exit(str({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stderr.strip() == "set()"
