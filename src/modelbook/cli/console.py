@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shlex
+import shutil
 import sys
 import time
 import traceback
@@ -21,9 +23,11 @@ class Console:
         self.is_json = False
         self.is_quiet = False
         self.is_debug = False
+        self.directory = "."
 
-    def configure(self, *, is_json: bool, is_quiet: bool, is_debug: bool) -> None:
+    def configure(self, *, directory: str, is_json: bool, is_quiet: bool, is_debug: bool) -> None:
         """Take the global options and show what the stages log from now on."""
+        self.directory = directory
         self.is_json, self.is_quiet, self.is_debug = is_json, is_quiet, is_debug
         logger = logging.getLogger("modelbook")
         logger.setLevel(logging.WARNING if is_quiet else logging.INFO)
@@ -58,6 +62,17 @@ class Console:
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         RichConsole().print(table)
+
+    def command(self, words: str, *, directory: str | None = None) -> str:
+        """Return a command as the user would type it now, the program and -C spelled as they did."""
+        place = directory or self.directory
+        option = "" if place == "." else f" -C {shlex.quote(place)}"
+        program = sys.argv[0] if "/" in sys.argv[0] and not _is_on_path(sys.argv[0]) else "modelbook"
+        return f"{program}{option} {words}"
+
+    def path(self, relative: str) -> str:
+        """Return a path of the project as it reads from where the user is."""
+        return str(Path(self.directory) / relative)
 
     def note(self, text: str) -> None:
         """Print a line beside the result, on stderr."""
@@ -107,6 +122,12 @@ class _Progress(logging.Handler):
         text = record.getMessage()
         label = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         typer.secho(f"{elapsed}  {label}{text}", fg=style, err=True)
+
+
+def _is_on_path(program: str) -> bool:
+    """Return whether a program's name alone would start it in the user's shell."""
+    found = shutil.which(Path(program).name)
+    return found is not None and Path(program).is_absolute() and Path(found).samefile(program)
 
 
 def chdir(directory: str) -> None:

@@ -53,7 +53,7 @@ def settings(
 ) -> None:
     """From a table to a model in production, with every experiment on the record."""
     del version
-    context.obj.configure(is_json=json, is_quiet=quiet, is_debug=debug)
+    context.obj.configure(directory=directory, is_json=json, is_quiet=quiet, is_debug=debug)
     chdir(directory)
 
 

@@ -84,7 +84,8 @@ def _print(console: Console, outcome: "RunOutcome") -> None:
     console.line(f"run      {outcome.run_name}  {outcome.run_id}")
     console.line(f"gate     {outcome.gate.verdict}", style=_COLOURS.get(outcome.gate.verdict))
     _print_version(console, outcome)
-    console.line("next     open reports/report.html, `modelbook ui`, `modelbook runs`, `modelbook models`")
+    console.line(f"report   {console.path('reports/report.html')}")
+    console.line(f"next     {console.command('ui')}  shows the runs on MLflow's own page", style="green")
 
 
 def _print_version(console: Console, outcome: "RunOutcome") -> None:
