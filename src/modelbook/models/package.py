@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import skops.io
 from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
@@ -22,12 +23,13 @@ from modelbook.errors import ConfigError, ModelRefusedError, NotFoundError
 from modelbook.features.code import load_code
 from modelbook.files import file_hash, whole_file, write_whole
 from modelbook.models.digest import model_digest
-from modelbook.models.estimators import TRUSTED_TYPES, distributions
+from modelbook.models.estimators import CATALOGUE, TRUSTED_TYPES, distributions
 from modelbook.records import CodeFile, InputColumn, ModelRecord
 
 MODEL_FILE = "model.skops"
 CODE_FOLDER = "code"
 
+_OWN_FOLDER = Path(__file__).parent.parent
 _COMPRESSION_LEVEL = 1  # a forest of 300 trees: 81 MB in 3.3 s; level 6 takes 9.3 s for 69 MB
 _BASE_DISTRIBUTIONS = ("joblib", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 _BASE_MODULES = frozenset({"joblib", "mlflow", "numpy", "pandas", "scipy", "sklearn", "skops"})
@@ -56,9 +58,8 @@ def load_skops(path: Path, *, sha256: str, code: Iterable[Path] = ()) -> Pipelin
         ModelRefusedError: The bytes are others, or hold types that are not on the list.
     """
     content = _verified(path, sha256)
-    trusted = TRUSTED_TYPES | {name for file in code for name in _types_of(load_code(file))}
     try:
-        return skops.io.loads(content, trusted=sorted(trusted))
+        return skops.io.loads(content, trusted=sorted(_trusted(code)))
     except UntrustedTypesFoundException as error:
         raise ModelRefusedError(
             "a model holds types that are not trusted",
@@ -103,13 +104,15 @@ def pack(
     """
     path = folder / MODEL_FILE
     dump_skops(model, path)
+    if algorithm not in CATALOGUE or any(_is_users(file) for file in code):
+        _check_types(path, code)
     files = [_ship(file, folder / CODE_FOLDER) for file in code]
     classes = getattr(model, "classes_", ()) if task == "classification" else ()
     return ModelRecord(
         algorithm=algorithm,
         task=task,
         target=target,
-        classes=tuple(getattr(label, "item", lambda label=label: label)() for label in classes),
+        classes=tuple(np.asarray(classes).tolist()),
         inputs=tuple(inputs),
         file=MODEL_FILE,
         sha256=file_hash(path),
@@ -149,7 +152,27 @@ def describe_inputs(model: object, config: Config) -> tuple[InputColumn, ...]:
 def trusted_types(folder: Path, record: ModelRecord) -> tuple[str, ...]:
     """Return the types that a packed model may hold: our own list and those of its code."""
     code = [folder / CODE_FOLDER / file.name for file in record.code]
-    return tuple(sorted(TRUSTED_TYPES | {name for file in code for name in _types_of(load_code(file))}))
+    return tuple(sorted(_trusted(code)))
+
+
+def _is_users(file: Path) -> bool:
+    return _OWN_FOLDER not in file.parents
+
+
+def _check_types(path: Path, code: Iterable[Path]) -> None:
+    """Refuse a model that could not be loaded again; those of the catalogue are known to be loadable."""
+    strangers = set(skops.io.get_untrusted_types(file=path)) - _trusted(code)
+    if strangers:
+        raise ModelRefusedError(
+            "the model holds types that are not trusted, so it could not be loaded again",
+            where=path.name,
+            got=", ".join(sorted(strangers)),
+            hint="build it from scikit-learn's estimators, the catalogue's, and classes in features.py",
+        )
+
+
+def _trusted(code: Iterable[Path]) -> set[str]:
+    return TRUSTED_TYPES | {name for file in code for name in _types_of(load_code(file))}
 
 
 def _verified(path: Path, sha256: str) -> bytes:

@@ -165,7 +165,8 @@ def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) ->
 
     try:
         with dvc_errors(config.root), Repo(str(config.root)) as repo:
-            repo.reproduce(force=force, repro_fn=_reproducer(config, results))
+            pipeline = str(config.path("dvc.yaml"))
+            repo.reproduce(pipeline, force=force, repro_fn=_reproducer(config, results))
     except ModelbookError as error:
         cause = error.__cause__
         if isinstance(cause, NotDvcRepoError):

@@ -1,5 +1,6 @@
 """The stage `train`: one pipeline from raw columns to predictions, fitted, evaluated and recorded."""
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -158,6 +159,7 @@ def _write_outputs(
     write_whole(config.path(layout.METRICS), _as_json(metrics))
     with whole_file(config.path(layout.PREDICTIONS)) as temporary:
         predictions.to_parquet(temporary)
+    shutil.rmtree(config.path(layout.PLOTS), ignore_errors=True)  # those of another task, without DVC
     draw_plots(
         predictions,
         importances,
