@@ -37,8 +37,11 @@ def init(
     console: Console = context.obj
     source = choose_source(example=example, data=data, target=target, query=query)
     project = create_project(Path(directory), source, task=task)
-    console.document(_document(project, directory))
-    _print(console, project, directory)
+    # From another folder (-C) the path as given leads elsewhere.
+    is_here = context.find_root().params.get("directory") == "."
+    shown = directory if is_here else str(project.root)
+    console.document(_document(project, shown))
+    _print(console, project, shown)
 
 
 def _document(project: "NewProject", directory: str) -> dict[str, Any]:
@@ -72,15 +75,10 @@ def _document(project: "NewProject", directory: str) -> dict[str, Any]:
 def _print(console: Console, project: "NewProject", directory: str) -> None:
     profile = project.profile
     rows = [
-        (
-            column.name,
-            column.rule.type if column.rule else "",
-            column.role,
-            f"{column.why} (seen: {column.seen})",
-        )
+        (column.name, column.rule.type if column.rule else "", column.role, column.why, column.seen)
         for column in profile.columns
     ]
-    console.table(("column", "type", "role", "why"), rows)
+    console.table(("column", "type", "role", "why", "seen"), rows)
     console.line()
     console.line(f"task      {profile.task}: {profile.why}")
     console.line(f"table     {project.raw}: {profile.rows:,} rows, tracked by DVC")

@@ -1,6 +1,6 @@
 """What a table's columns hold, read as validation is going to read them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -8,6 +8,7 @@ from polars import selectors as cs
 
 from modelbook.config import ColumnType
 from modelbook.data.values import natural_type, read_columns
+from modelbook.errors import DataInvalidError
 from modelbook.records import Record
 
 MAX_SEEN = 20
@@ -67,6 +68,9 @@ class ColumnFacts(Record):
 def measure(table: pl.LazyFrame) -> tuple[ColumnFacts, ...]:
     """Return what each column of a table holds, in the table's order.
 
+    Raises:
+        DataInvalidError: A column's name is a pattern that stands for other columns.
+
     Example:
         >>> facts = measure(pl.LazyFrame({"a": ["1", "2", None], "b": ["x", "y", "x"]}))
         >>> [(fact.name, fact.type, fact.nulls, fact.distinct) for fact in facts]
@@ -74,6 +78,7 @@ def measure(table: pl.LazyFrame) -> tuple[ColumnFacts, ...]:
     """
     table = table.with_columns((cs.categorical() | cs.enum()).cast(pl.String))
     dtypes = table.collect_schema()
+    _check_names(dtypes)
     types = _types(table)
     readings = read_columns(table, types)
     values = table.select(reading.value for reading in readings.values())
@@ -96,11 +101,22 @@ def measure(table: pl.LazyFrame) -> tuple[ColumnFacts, ...]:
             stored_as=str(dtype),
             rows=rows,
             seen=seen.get(name, ()),
-            **counts.get(name, {}),
+            **counts.get(name, {"nulls": rows if dtype == pl.Null else 0}),
             **answers.get(name, {}),
         )
         for name, dtype in dtypes.items()
     )
+
+
+def _check_names(names: Iterable[str]) -> None:
+    patterns = [name for name in names if name == "*" or (name.startswith("^") and name.endswith("$"))]
+    if patterns:
+        raise DataInvalidError(
+            "the name of a column reads as a pattern for other columns",
+            got=", ".join(patterns),
+            expected="a name other than * and ^…$",
+            hint="rename the columns in the source",
+        )
 
 
 def _types(table: pl.LazyFrame) -> dict[str, ColumnType]:

@@ -36,7 +36,8 @@ def find_place(directory: Path) -> GitPlace:
     if _git(anchor, "rev-parse", "--is-inside-work-tree", check=False).strip() != "true":
         return GitPlace.OWN
     paths = [str(directory / path) for path in _TRACKED]
-    ignored = _git(anchor, "check-ignore", "--no-index", "-z", "--", *paths, check=False).split("\0")[:-1]
+    words = ("check-ignore", "--no-index", "--stdin", "-z")
+    ignored = _git(anchor, *words, check=False, text="\0".join(paths)).split("\0")[:-1]
     if not ignored:
         return GitPlace.OUTER
     if len(ignored) == len(paths):
@@ -77,12 +78,13 @@ def nearest_folder(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
-def _git(folder: Path, *arguments: str, check: bool = True) -> str:
+def _git(folder: Path, *arguments: str, check: bool = True, text: str = "") -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _POINTERS}
     result = subprocess.run(  # noqa: S603 (a list of words, no shell)
         ["git", *arguments],  # noqa: S607 (git is found on PATH, as the user finds it)
         cwd=folder,
         env=environment,
+        input=text,
         capture_output=True,
         text=True,
         errors="surrogateescape",

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 from modelbook.data.download import download
@@ -12,12 +11,13 @@ from modelbook.data.ingest import DataIngestor
 from modelbook.data.tables import table_format
 from modelbook.errors import UsageError
 from modelbook.files import storage_errors, whole_file
-from modelbook.scaffold.synthetic import TARGET, draw_machines
 
-ExampleName = Literal["housing", "classification"]
 RAW_FOLDER = "data/raw"
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|$]')  # not in every file system, or of a meaning in dvc.yaml
-_HOUSING_TARGET = "median_house_value"
+_EXAMPLES = {
+    "housing": ("housing.parquet", "median_house_value"),
+    "classification": ("machines.csv", "failed"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Source:
 
     def _name(self) -> str:
         if self.is_example:
-            return {"housing": "housing.parquet", "classification": "machines.csv"}[self.address]
+            return _EXAMPLES[self.address][0]
         if self.scheme in {"http", "https"}:
             name = PurePosixPath(urlsplit(self.address).path).name
         else:
@@ -153,11 +153,11 @@ def without_password(url: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _example(name: str, *, target: str | None, query: str | None) -> Source:
-    if name not in get_args(ExampleName):
-        raise UsageError("there is no such example", got=name, expected=" or ".join(get_args(ExampleName)))
+    if name not in _EXAMPLES:
+        raise UsageError("there is no such example", got=name, expected=" or ".join(_EXAMPLES))
     if target is not None or query is not None:
         raise UsageError("an example has its own target", got="--target or --query with --example")
-    return Source(name, _HOUSING_TARGET if name == "housing" else TARGET, is_example=True)
+    return Source(name, _EXAMPLES[name][1], is_example=True)
 
 
 def _write_example(name: str, raw: Path) -> None:
@@ -166,6 +166,8 @@ def _write_example(name: str, raw: Path) -> None:
             with as_file(files(__package__) / "examples" / "housing.parquet") as example:
                 temporary.write_bytes(example.read_bytes())
         else:
+            from modelbook.scaffold.synthetic import draw_machines
+
             draw_machines().write_csv(temporary)
 
 

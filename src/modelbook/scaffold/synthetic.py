@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 
-TARGET = "failed"
 _ROWS = 1_000
 _SEED = 42
 _FAILED_SHARE = 0.4
@@ -44,4 +43,4 @@ def draw_machines(rows: int = _ROWS, *, seed: int = _SEED) -> pl.DataFrame:
         pl.when(pl.Series(random.random(rows) >= _MISSING_SHARE)).then(pl.col(name)).alias(name)
         for name in ("vibration_mm_s", "current_a", "site")
     ]
-    return table.with_columns(*gaps, pl.Series(TARGET, failed.astype(np.int64)))
+    return table.with_columns(*gaps, pl.Series("failed", failed.astype(np.int64)))
