@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-_CHUNK_ROWS = 4096
+# Each chunk costs a forest a call a tree. 16,512 rows and 300 trees: 0.9 s by one thread, by two 0.5 s in
+# chunks of 4,096 rows and 0.4 s in chunks of 8,192.
+_CHUNK_ROWS = 8192
 
 
 def in_chunks(
     method: Callable[[pd.DataFrame], npt.NDArray[Any]], X: pd.DataFrame, *, threads: int = 1
 ) -> npt.NDArray[Any]:
-    """Return what a method of a fitted model makes of a table, computed in chunks of 4,096 rows.
+    """Return what a method of a fitted model makes of a table, computed in chunks of 8,192 rows.
 
     Each chunk is computed by one thread and where chunks begin depends on the rows alone, so the number of
     threads does not show in the result.

@@ -200,6 +200,8 @@ class ModelTrainer:
         return target_array(y, self.config.project.task)
 
     def _computed(self, method: Callable[[pd.DataFrame], Array], X: pd.DataFrame) -> Array:
+        if not len(X):
+            raise DataInvalidError("there are no rows to predict")
         try:
             with transform_errors(self.config):
                 return in_chunks(method, X, threads=self.threads)

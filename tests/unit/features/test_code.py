@@ -17,9 +17,9 @@ def write(folder: Path, text: str, name: str = "features.py") -> Path:
 
 def test_a_module_is_named_after_its_content(tmp_path):
     """The name is the stem and twelve digits of the hash, and `sys.modules` has it."""
-    path = write(tmp_path, "x = 1\n")
+    path = write(tmp_path, "named = 1\n")
     module = load_code(path)
-    assert module.__name__ == content_name(b"x = 1\n", "features")
+    assert module.__name__ == content_name(b"named = 1\n", "features")
     assert sys.modules[module.__name__] is module
     assert module.__file__ == str(path)
 

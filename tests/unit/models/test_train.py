@@ -86,6 +86,14 @@ def test_an_empty_table_cannot_be_learned(settings, table):
         ModelTrainer(settings()).train(raw(table).head(0), [])
 
 
+def test_an_empty_table_cannot_be_predicted(settings, table):
+    """Nor is it taken for a wrong setting."""
+    trainer = ModelTrainer(settings())
+    trainer.train(raw(table), table["price"])
+    with pytest.raises(DataInvalidError, match="there are no rows to predict"):
+        trainer.predict(raw(table).head(0))
+
+
 def test_x_and_y_must_be_of_one_length(settings, table):
     """A row without a target is a mistake of the caller."""
     with pytest.raises(UsageError, match="not of one length"):
