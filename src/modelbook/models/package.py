@@ -171,7 +171,7 @@ def _check_types(path: Path, code: Iterable[Path]) -> None:
         )
 
 
-def _trusted(code: Iterable[Path]) -> set[str]:
+def _trusted(code: Iterable[Path]) -> frozenset[str]:
     return TRUSTED_TYPES | {name for file in code for name in _types_of(load_code(file))}
 
 
