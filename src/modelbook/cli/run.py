@@ -25,7 +25,7 @@ def run(
     refresh: Annotated[bool, typer.Option("--refresh", help="Read a URL or database again.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run holds the project.")] = False,
 ) -> None:
-    """Bring the model up to date: run what changed, record it, register what passes."""
+    """Run what changed, record it, register what passes."""
     from modelbook.pipeline.run import disable_telemetry, run_pipeline
 
     console: Console = context.obj
