@@ -48,6 +48,7 @@ check: $(READY) ## format, lint, types, order of the rooms
 bench: $(READY) ## measure against the same work by hand
 	$(BIN)/python benchmarks/bench_run.py
 	$(BIN)/python benchmarks/bench_predict.py
+	$(BIN)/python benchmarks/bench_data.py
 
 lock: $(READY) ## bring requirements.lock in line with pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev \

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 from pydantic import PrivateAttr, ValidationError, model_validator
@@ -165,19 +165,20 @@ def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[An
 
 
 def mask_password(url: str | None) -> str | None:
-    """Return a URL with its password replaced by three stars, and anything else unchanged.
+    """Return a URL without its secrets: three stars for its password and for each value that its query gives.
 
     Example:
-        >>> mask_password("postgresql://ann:secret@localhost/db")
-        'postgresql://ann:***@localhost/db'
+        >>> mask_password("postgresql://ann:secret@localhost/db?sslmode=require")
+        'postgresql://ann:***@localhost/db?sslmode=***'
     """
     if url is None or "://" not in url:
         return url
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    query = urlencode([(key, "***") for key, _ in parse_qsl(parts.query, keep_blank_values=True)], safe="*")
+    account, separator, host = parts.netloc.rpartition("@")
+    if ":" in account:
+        account = f"{account.partition(':')[0]}:***"
+    return urlunsplit(parts._replace(netloc=f"{account}{separator}{host}", query=query))
 
 
 def _read_text(path: Path) -> str:
