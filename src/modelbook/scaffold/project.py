@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from modelbook.config import load_config
 from modelbook.data.tables import reading, scan_table
-from modelbook.errors import ModelbookError, UsageError
+from modelbook.errors import ModelbookError, StorageError, UsageError
 from modelbook.files import storage_errors
 from modelbook.pipeline.workspace import create_workspace
 from modelbook.records import Record
@@ -121,8 +121,15 @@ def _set_up(site: Path, *, tracked: Path, git: GitPlace) -> None:
 def _building_site(root: Path) -> Iterator[Path]:
     """Yield a temporary folder on the file system of `root`; it is gone afterwards."""
     site = nearest_folder(root) / f".modelbook-init-{uuid4().hex[:12]}"
-    with storage_errors(root):
+    try:
         site.mkdir()
+    except OSError as error:
+        raise StorageError(
+            "the project's folder cannot be made",
+            where=str(root),
+            got=error.strerror,
+            hint="choose a folder that you may write to",
+        ) from error
     try:
         yield site
     finally:
@@ -169,9 +176,10 @@ def _move(site: Path, root: Path, moved: list[Path]) -> None:
 
 
 def _refuse_to_overwrite(root: Path, names: list[str], source: Source) -> None:
-    if root.exists() and not root.is_dir():
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    if not nearest.is_dir():
         raise UsageError(
-            "the project's place is taken by a file", where=str(root), hint="choose another folder"
+            "the project's place is taken by a file", where=str(nearest), hint="choose another folder"
         )
     taken = [name for name in names if os.path.lexists(root / name) and not _is_source(root / name, source)]
     if taken:
