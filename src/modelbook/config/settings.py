@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 from pydantic import PrivateAttr, ValidationError, model_validator
@@ -174,11 +174,15 @@ def mask_password(url: str | None) -> str | None:
     if url is None or "://" not in url:
         return url
     parts = urlsplit(url)
-    query = urlencode([(key, "***") for key, _ in parse_qsl(parts.query, keep_blank_values=True)], safe="*")
-    account, separator, host = parts.netloc.rpartition("@")
+    account, separator, _ = parts.netloc.rpartition("@")
     if ":" in account:
-        account = f"{account.partition(':')[0]}:***"
-    return urlunsplit(parts._replace(netloc=f"{account}{separator}{host}", query=query))
+        url = url.replace(f"{account}{separator}", f"{account.partition(':')[0]}:***@", 1)
+    if parts.query:
+        masked = urlencode(
+            [(key, "***") for key, _ in parse_qsl(parts.query, keep_blank_values=True)], safe="*"
+        )
+        url = url.replace(f"?{parts.query}", f"?{masked}", 1)
+    return url
 
 
 def _read_text(path: Path) -> str:
