@@ -1,189 +1,338 @@
 """A model by its name: found in the local registry or in MLflow, verified, ready to predict."""
 
+import re
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbook.config import Config, ConfigLike, load_config
-from modelbook.errors import ModelRefusedError, NotFoundError, UsageError
+from modelbook.errors import ModelRefusedError, NotFoundError, TrackingStoreError, UsageError
+from modelbook.logs import PipelineLogger
 from modelbook.records import ModelRecord, ModelVersion
 from modelbook.registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MLflowVersion
     from sklearn.pipeline import Pipeline
+
+PRODUCTION = "production"
 
 _LOADER = "mlflow.sklearn"
 _CODE_TAG = "modelbook.code."
+_ALIASES = (PRODUCTION, "staging")
+_NEWEST = "latest"
+_REFERENCE = re.compile(r"(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))?")
+_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A verified model, and which one it is.
+
+    Attributes:
+        pipeline: Takes raw columns and predicts.
+        record: What is known of it; None for a `.joblib` file.
+        name: The name that it is registered under; None where the reference names a run or a file.
+        version: Its version as the registry that it was found in calls it.
+    """
+
+    pipeline: "Pipeline"
+    record: ModelRecord | None
+    name: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class _Reference:
+    name: str
+    version: str | None
+    alias: str | None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A model in MLflow: where its files are, and what the store itself says of it."""
+
+    source: str
+    tags: Mapping[str, str]
+    name: str | None = None
+    version: str | None = None
 
 
 def load_model(ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool = False) -> "Pipeline":
     """Return a registered or recorded model, every file of which is what was recorded.
 
     Args:
-        ref: `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/RUN_ID` for a model in MLflow; `NAME`,
-            `NAME/VERSION` or `NAME@ALIAS` for one that is looked up in the local registry first; the path of
-            a `.joblib` file.
+        ref: `NAME`, `NAME/VERSION` or `NAME@ALIAS` for a model that is looked up in the local registry first;
+            `models:/…` for one in MLflow's registry, and `runs:/RUN_ID` for that of a run; the path of a
+            `.joblib` file. A bare name means the version in production, or the newest where none is.
         config: The project.
         allow_pickle: Whether a `.joblib` file may be read, which executes whatever it holds.
 
     Raises:
+        UsageError: That is no reference to a model.
         NotFoundError: There is no such model.
         ModelRefusedError: A file is not the recorded one, or holds what is not trusted.
         TrackingStoreError: MLflow's store cannot be used.
     """
-    return find_model(ref, config=config, allow_pickle=allow_pickle)[0]
+    return open_model(ref, config=config, allow_pickle=allow_pickle).pipeline
 
 
 def find_model(
     ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool = False
 ) -> tuple["Pipeline", ModelRecord | None]:
     """Return a model as `load_model` does, with the record of it; a `.joblib` file has none."""
+    found = open_model(ref, config=config, allow_pickle=allow_pickle)
+    return found.pipeline, found.record
+
+
+def open_model(ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool = False) -> FoundModel:
+    """Return a model as `load_model` does, with the record of it and the version that it turned out to be.
+
+    Raises:
+        UsageError: That is no reference to a model.
+        NotFoundError: There is no such model.
+        ModelRefusedError: A file is not the recorded one, or holds what is not trusted.
+        TrackingStoreError: MLflow's store cannot be used.
+    """
     text = str(ref)
     if text.endswith(".joblib"):
-        return _load_joblib(Path(text), allow_pickle=allow_pickle), None
+        return FoundModel(_load_joblib(Path(text), allow_pickle=allow_pickle), None)
     settings = load_config(config)
-    if not text.startswith(("runs:/", "models:/")):
-        if (entry := _local(settings, text)) is not None:
-            return _load_local(settings, entry)
-        text = f"models:/{text}"
+    if text.startswith(("runs:/", "models:/")):
+        return _load_from_mlflow(settings, text)
+    reference = _parsed(text)
+    if (entry := _local(settings, reference)) is not None:
+        return _load_local(settings, entry)
+    if not settings.training.enable_mlflow or _is_local(reference.version):
+        raise _not_found(text)
     return _load_from_mlflow(settings, text)
 
 
-def _local(config: Config, ref: str) -> ModelVersion | None:
-    registry = ModelRegistry(config)
-    name, separator, version = ref.partition("/")
-    if separator:
-        entries = (
-            entry for entry in registry.versions(name) if version in {entry.version, entry.mlflow_version}
+def _parsed(text: str) -> _Reference:
+    if (found := _REFERENCE.fullmatch(text)) is None:
+        raise UsageError(
+            "that is no reference to a model",
+            got=text,
+            expected="NAME, NAME/VERSION or NAME@ALIAS, also with models:/ before it, or runs:/RUN_ID",
+            hint="`modelbook models` lists what there is",
         )
-        return next(entries, None)
-    name, separator, alias = ref.partition("@")
-    entries_of_name = registry.versions(name)
-    if separator:
-        return next((entry for entry in reversed(entries_of_name) if entry.stage.lower() == alias), None)
-    promoted = (entry for entry in reversed(entries_of_name) if entry.stage == "Production")
-    return next(promoted, entries_of_name[-1] if entries_of_name else None)
+    return _Reference(**found.groupdict())
 
 
-def _load_local(config: Config, entry: ModelVersion) -> tuple["Pipeline", ModelRecord]:
+def _local(config: Config, reference: _Reference) -> ModelVersion | None:
+    """Return the local version that a reference means; None where MLflow has to be asked."""
+    entries = ModelRegistry(config).versions(reference.name)
+    if reference.version:
+        return _of_version(entries, reference.version)
+    if reference.alias and reference.alias not in _ALIASES:
+        return None
+    number = _aliased(config, reference.name, reference.alias or PRODUCTION)
+    if number is not None:
+        return _of_version(entries, number)
+    return None if reference.alias or not entries else entries[-1]
+
+
+def _is_local(version: str | None) -> bool:
+    return version is not None and version.startswith("v_")
+
+
+def _of_version(entries: tuple[ModelVersion, ...], version: str) -> ModelVersion | None:
+    return next((entry for entry in entries if version in {entry.version, entry.mlflow_version}), None)
+
+
+def _aliased(config: Config, name: str, alias: str) -> str | None:
+    """Return the version that an alias names: MLflow's word counts, that of the local registry without it."""
+    if config.training.enable_mlflow:
+        from modelbook.tracking.store import aliased_version
+
+        try:
+            return aliased_version(config, model=name, alias=alias)
+        except TrackingStoreError as error:
+            PipelineLogger("registry").warning(
+                f"{error.what} ({error.got}): {name}@{alias} is taken from the local registry"
+            )
+    entries = reversed(ModelRegistry(config).versions(name))
+    return next((entry.version for entry in entries if entry.stage.lower() == alias), None)
+
+
+def _load_local(config: Config, entry: ModelVersion) -> FoundModel:
     from modelbook.models.package import unpack
 
-    if entry.model is None:
+    path = config.path(entry.file)
+    if entry.model is None or entry.model.file != path.name:
         raise ModelRefusedError(
-            "the registered file was not written by Modelbook",
+            "the registered file was not packed by Modelbook",
             where=f"{entry.name}/{entry.version}: {entry.file}",
             hint="load it with the library that wrote it",
         )
-    return unpack(config.path(entry.file).parent, entry.model), entry.model
+    return FoundModel(unpack(path.parent, entry.model), entry.model, entry.name, entry.version)
 
 
-def _load_from_mlflow(config: Config, ref: str) -> tuple["Pipeline", ModelRecord]:
-    from modelbook.tracking.store import open_client, store_errors
+def _load_from_mlflow(config: Config, ref: str) -> FoundModel:
+    from modelbook.tracking.store import open_client, sqlite_path, store_errors
 
+    path = sqlite_path(config.tracking_uri)
+    if path is not None and not path.is_file():
+        raise _not_found(ref)  # looking for a model makes no database
     client = open_client(config)
-    with store_errors(config.tracking_uri), tempfile.TemporaryDirectory() as folder:
-        source, run_id = _locate(client, ref)
-        path = _download(config, source, Path(folder))
-        tags = client.get_run(run_id).data.tags
-        return _unpack_recorded(path, tags, ref)
+    with tempfile.TemporaryDirectory() as folder:
+        with store_errors(config.tracking_uri):
+            stored = _locate(client, ref)
+            downloaded = _download(config, stored.source, Path(folder), ref=ref)
+        pipeline, record = _unpack_recorded(downloaded, stored.tags, ref)
+    return FoundModel(pipeline, record, stored.name, stored.version)
 
 
-def _locate(client: "MlflowClient", ref: str) -> tuple[str, str]:
-    """Return where a model's files are and the run that made it."""
+def _locate(client: "MlflowClient", ref: str) -> _Stored:
     from mlflow.exceptions import MlflowException
 
-    kind, _, rest = ref.partition(":/")
+    rest = re.sub("^(runs|models):/+", "", ref).rstrip("/")
     try:
-        if kind == "runs":
-            return _of_run(client, rest.strip("/").partition("/")[0])
-        name, separator, alias = rest.strip("/").partition("@")
-        if separator:
-            version = client.get_model_version_by_alias(name, alias)
-        else:
-            name, _, number = name.partition("/")
-            version = client.get_model_version(name, number) if number else _newest(client, name)
+        if ref.startswith("runs:"):
+            return _of_run(client, rest.partition("/")[0])
+        if _MODEL_ID.fullmatch(rest):
+            return _of_logged_model(client, rest)
+        return _of_registered(client, _parsed(rest))
     except MlflowException as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        if error.error_code not in _ABSENT:
             raise
-        hint = "`modelbook models` and `modelbook runs` list what there is"
-        raise NotFoundError("there is no such model", where=ref, hint=hint) from None
-    return client.get_model_version_download_uri(version.name, version.version), str(version.run_id)
+        raise _not_found(ref) from None
 
 
-def _newest(client: "MlflowClient", name: str) -> Any:
-    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"], max_results=1)
-    if not found:
-        hint = "`modelbook models` lists what there is"
-        raise NotFoundError("there is no such model", where=name, hint=hint)
-    return found[0]
-
-
-def _of_run(client: "MlflowClient", run_id: str) -> tuple[str, str]:
-    run = client.get_run(run_id)
-    models = run.outputs.model_outputs if run.outputs else []
-    if not models:
-        raise NotFoundError("the run holds no model", where=f"runs:/{run_id}")
-    return client.get_logged_model(models[-1].model_id).artifact_location, run_id
-
-
-def _download(config: Config, source: str, folder: Path) -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    return Path(
-        download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=config.tracking_uri)
+def _of_registered(client: "MlflowClient", reference: _Reference) -> _Stored:
+    version = _registered(client, reference)
+    return _Stored(
+        source=client.get_model_version_download_uri(version.name, version.version),
+        tags=_run_tags(client, version.run_id) | version.tags,
+        name=version.name,
+        version=str(version.version),
     )
 
 
-def _unpack_recorded(folder: Path, tags: dict[str, str], ref: str) -> tuple["Pipeline", ModelRecord]:
-    """Load a model out of a downloaded folder, trusting only what the store's tags vouch for."""
-    from pydantic import ValidationError
+def _registered(client: "MlflowClient", reference: _Reference) -> "MLflowVersion":
+    if reference.alias:
+        return client.get_model_version_by_alias(reference.name, reference.alias)
+    if reference.version not in {None, _NEWEST}:
+        return client.get_model_version(reference.name, reference.version)
+    model = client.get_registered_model(reference.name)
+    if reference.version is None and PRODUCTION in model.aliases:
+        return client.get_model_version(reference.name, str(model.aliases[PRODUCTION]))
+    query = f"name = '{reference.name}'"
+    found = client.search_model_versions(query, order_by=["version_number DESC"], max_results=1)
+    if not found:
+        raise _not_found(reference.name)
+    return found[0]
 
-    from modelbook.models.package import unpack
-    from modelbook.tracking.versions import HASH_TAG, RECORD_FILE
+
+def _of_run(client: "MlflowClient", run_id: str) -> _Stored:
+    from modelbook.tracking.versions import DIGEST_TAG, logged_model
+
+    run = client.get_run(run_id)
+    digest = run.data.tags.get(DIGEST_TAG)
+    model = logged_model(client, run, digest) if digest else None
+    if model is None:
+        raise NotFoundError(
+            "the run holds no model that Modelbook recorded",
+            where=f"runs:/{run_id}",
+            hint="`modelbook runs` lists the runs",
+        )
+    return _Stored(str(model.artifact_location), run.data.tags)
+
+
+def _of_logged_model(client: "MlflowClient", model_id: str) -> _Stored:
+    model = client.get_logged_model(model_id)
+    return _Stored(str(model.artifact_location), _run_tags(client, model.source_run_id) | model.tags)
+
+
+def _run_tags(client: "MlflowClient", run_id: str | None) -> dict[str, str]:
+    """Return the tags of a run; none where a model came from no run, so that nothing vouches for it."""
+    return dict(client.get_run(run_id).data.tags) if run_id else {}
+
+
+def _download(config: Config, source: str, folder: Path, *, ref: str) -> Path:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
     try:
-        record = ModelRecord.read(folder / RECORD_FILE)
+        return Path(
+            download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=config.tracking_uri)
+        )
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        raise NotFoundError(
+            "the model's files are not where MLflow has them",
+            where=f"{ref}: {source}",
+            hint="they were moved or deleted: bring them back, or make the model again with `modelbook run`",
+        ) from error
+
+
+def _unpack_recorded(folder: Path, tags: Mapping[str, str], ref: str) -> tuple["Pipeline", ModelRecord]:
+    """Load a model out of a downloaded folder, trusting only what the store's tags vouch for."""
+    from modelbook.models.package import unpack
+    from modelbook.tracking.versions import DIGEST_TAG, HASH_TAG
+
+    record = _read_record(folder, ref)
+    _refuse_foreign_loader(folder, ref)
+    recorded = {HASH_TAG: record.sha256, DIGEST_TAG: record.digest}
+    recorded |= {_CODE_TAG + file.name: file.sha256 for file in record.code}
+    if unvouched := sorted(name for name, value in recorded.items() if tags.get(name) != value):
+        raise _changed(
+            "the model's record is not the one that its run names",
+            where=ref,
+            got="; ".join(f"{name} {recorded[name]}" for name in unvouched),
+            expected="; ".join(f"{name} {tags.get(name, 'is not recorded')}" for name in unvouched),
+        )
+    return unpack(folder, record), record
+
+
+def _read_record(folder: Path, ref: str) -> ModelRecord:
+    from pydantic import ValidationError
+
+    from modelbook.tracking.versions import RECORD_FILE
+
+    try:
+        return ModelRecord.read(folder / RECORD_FILE)
     except (OSError, ValidationError) as error:
         raise ModelRefusedError(
             "the model was not recorded by Modelbook, or its record is damaged",
             where=ref,
             hint="load it with mlflow.pyfunc.load_model if you trust where it comes from",
         ) from error
-    _refuse_foreign_loader(folder, ref)
-    vouched = {
-        name.removeprefix(_CODE_TAG): value for name, value in tags.items() if name.startswith(_CODE_TAG)
-    }
-    unvouched = [file.name for file in record.code if vouched.get(file.name) != file.sha256]
-    if record.sha256 != tags.get(HASH_TAG) or unvouched:
-        raise ModelRefusedError(
-            "the model's record is not the one that its run names",
-            where=ref,
-            got=f"sha256 {record.sha256}" + (f", code {', '.join(unvouched)}" if unvouched else ""),
-            expected=f"sha256 {tags.get(HASH_TAG, 'none recorded')}",
-            hint="somebody changed the stored files: do not load it, make it again",
-        )
-    return unpack(folder, record), record
 
 
 def _refuse_foreign_loader(folder: Path, ref: str) -> None:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
-    content = YAML(typ="safe", pure=True).load(folder / "MLmodel")
-    loader = content.get("flavors", {}).get("python_function", {}).get("loader_module")
+    try:
+        content: Any = YAML(typ="safe", pure=True).load(folder / "MLmodel")
+        loader = content["flavors"]["python_function"]["loader_module"]
+    except (OSError, UnicodeDecodeError, YAMLError, KeyError, TypeError):
+        loader = "nothing that can be read"
     if loader != _LOADER:
-        raise ModelRefusedError(
-            "the model names a loader that Modelbook does not write",
-            where=f"{ref}: MLmodel",
-            got=str(loader),
-            expected=_LOADER,
-            hint="somebody changed the stored files: do not load it, make it again",
-        )
+        what = "the model names a loader that Modelbook does not write"
+        raise _changed(what, where=f"{ref}: MLmodel", got=str(loader), expected=_LOADER)
+
+
+def _changed(what: str, *, where: str, got: str, expected: str) -> ModelRefusedError:
+    hint = "somebody changed the stored files: do not load it, make it again"
+    return ModelRefusedError(what, where=where, got=got, expected=expected, hint=hint)
+
+
+def _not_found(ref: str) -> NotFoundError:
+    hint = "`modelbook models` and `modelbook runs` list what there is"
+    return NotFoundError("there is no such model", where=ref, hint=hint)
 
 
 def _load_joblib(path: Path, *, allow_pickle: bool) -> "Pipeline":
     if not allow_pickle:
-        raise UsageError(
+        raise ModelRefusedError(
             "a .joblib file is a pickle, which executes whatever it holds",
             where=str(path),
             hint="load the registered model instead, or pass allow_pickle=True if you wrote the file",

@@ -5,7 +5,7 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -106,10 +106,42 @@ def knows(config: Config, *, run_id: str, model: str, version: str | None) -> bo
     if not path.is_file():
         return False
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with closing(_read_only(path)) as database:
             return _database_knows(database, run_id=run_id, model=model, version=version)
     except sqlite3.Error:
         return _client_knows(config, run_id=run_id, model=model, version=version)
+
+
+def aliased_version(config: Config, *, model: str, alias: str) -> str | None:
+    """Return the version that an alias names in MLflow's registry; None where it names none.
+
+    A SQLite store is read directly, as in `knows`; another store is asked by MLflow's client.
+
+    Raises:
+        TrackingStoreError: The store cannot be used.
+    """
+    path = sqlite_path(config.tracking_uri)
+    if path is not None and not path.is_file():
+        return None
+    if path is not None:
+        query = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+        with suppress(sqlite3.Error), closing(_read_only(path)) as database:
+            row = database.execute(query, (model, alias)).fetchone()
+            return None if row is None else str(row[0])
+    client = open_client(config)
+    from mlflow.exceptions import MlflowException
+
+    with store_errors(config.tracking_uri):
+        try:
+            return str(client.get_model_version_by_alias(model, alias).version)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _database_knows(database: sqlite3.Connection, *, run_id: str, model: str, version: str | None) -> bool:
