@@ -121,7 +121,7 @@ def test_empty_file(write, name):
     assert refusal(write(name, b"")).what == "the file is empty"
 
 
-@pytest.mark.parametrize("content", [b"\n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"\n\n", gzip.compress(b"")], ids=["blank", "gzipped"])
 def test_file_of_blank_lines_is_empty(write, content):
     """So is one with nothing but line ends, or compressed nothing."""
     name = "t.csv.gz" if content[:1] == b"\x1f" else "t.csv"
