@@ -1,18 +1,36 @@
-"""What every test stands on: its own environment, loopback as the only network, and the command line."""
+"""What every test stands on: its own environment, loopback as the only network, projects to drive."""
 
+import logging
 import os
+import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import orjson
+import polars as pl
 import pytest
+
+from modelbook.cli.main import main
+from modelbook.config import load_config, set_values
+from modelbook.records import RunMetadata
 
 ROOT = Path(__file__).parents[1]
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+# What libraries say to each other, beside what pyproject.toml lists.
+WARNINGS = (r"ignore:.*Any type hint is inferred as AnyType:UserWarning:mlflow\.types",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     This happens before anything is imported: MLflow and DVC read some of these once, on import.
     """
+    for warning in WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     home = tempfile.TemporaryDirectory(prefix="modelbook-home-")
     config.add_cleanup(home.cleanup)
@@ -29,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "PYTHONDONTWRITEBYTECODE", None
     )  # without bytecode every process starts three times slower
     os.environ |= {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": home.name,
         "XDG_CACHE_HOME": cache,  # fonts for matplotlib and wheels: costly to make, the same for every run
         "XDG_CONFIG_HOME": f"{home.name}/.config",
@@ -105,3 +126,250 @@ def run_cli() -> Cli:
         )
 
     return run
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project on disk, driven as its user drives it."""
+
+    root: Path
+
+    @property
+    def config(self):
+        """The settings as they stand in the file."""
+        return load_config(self.root)
+
+    @property
+    def metadata(self):
+        """The record of the run whose outputs lie in the project."""
+        return RunMetadata.read(self.root / "models/metadata.json")
+
+    @property
+    def predictions(self):
+        """What that run predicted for the test rows."""
+        return pl.read_parquet(self.root / "models/test_predictions.parquet")
+
+    @property
+    def client(self):
+        """MLflow's client of the project's store."""
+        from modelbook.tracking.store import open_client
+
+        return open_client(self.config)
+
+    @property
+    def recorded(self):
+        """The runs that MLflow holds, the oldest first."""
+        experiment = self.client.get_experiment_by_name(self.config.tracking.experiment)
+        runs = self.client.search_runs([experiment.experiment_id]) if experiment else []
+        return sorted(runs, key=lambda run: run.info.start_time)
+
+    @property
+    def versions(self):
+        """The numbers of the versions that MLflow holds of the project's model, sorted."""
+        found = self.client.search_model_versions(f"name = '{self.config.tracking.model_name}'")
+        return sorted(int(version.version) for version in found)
+
+    @property
+    def registry(self):
+        """The entries of the local registry."""
+        path = self.root / "models/model_registry/registry.json"
+        return orjson.loads(path.read_bytes())["versions"]
+
+    def set(self, settings):
+        """Write settings into config.yaml, given as YAML by dotted key."""
+        return set_values(self.root / "config/config.yaml", settings)
+
+    def write(self, path, text):
+        """Write a file of the project."""
+        (self.root / path).write_text(text)
+
+    def run(self, **options):
+        """Run the pipeline in this process, which saves the seconds that the libraries take to import."""
+        from modelbook.pipeline.run import run_pipeline
+
+        return run_pipeline(self.root, **options)
+
+    def call(self, *arguments, env: Mapping[str, str] | None = None, timeout_s=120):
+        """Run a command in the project's folder."""
+        return subprocess.run(
+            arguments,
+            cwd=self.root,
+            env=os.environ | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def modelbook(self, *arguments, **options):
+        """Run `modelbook` in the project's folder, in a process of its own."""
+        return self.call(sys.executable, "-m", "modelbook", *arguments, **options)
+
+    def dvc(self, *arguments):
+        """Run `dvc` in the project's folder and return everything that it says."""
+        done = self.call("dvc", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def git(self, *arguments):
+        """Run `git` in the project's folder and return what it prints."""
+        done = self.call("git", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def commit(self):
+        """Commit everything that is not ignored."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "next")
+
+    def copy(self, root):
+        """Copy the whole project; MLflow's record of where artifacts are is moved along."""
+        shutil.copytree(self.root, root, symlinks=True)
+        database = root / "logs/mlflow.db"
+        if database.exists():
+            _move_artifacts(database, str(self.root), str(root))
+        return Project(root)
+
+
+def _move_artifacts(database, old, new):
+    places = {
+        "experiments": ("artifact_location",),
+        "runs": ("artifact_uri",),
+        "logged_models": ("artifact_location",),
+        "model_versions": ("source", "storage_location"),
+    }
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, columns in places.items():
+            for column in columns:
+                connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))  # noqa: S608
+
+
+def houses(rows: int = 300) -> pl.DataFrame:
+    """Return a table with a price to predict, a column with gaps among its whole numbers and a category."""
+    random = np.random.default_rng(7)
+    area = random.uniform(30, 200, rows).round(1)
+    rooms = pl.Series((area // 25).astype(int)).set(pl.Series(random.random(rows) < 0.1), None)
+    town = random.choice(["Aachen", "Brno", "Porto"], rows)
+    price = area * 1000 + 20_000 * (town == "Porto") + random.normal(0, 5000, rows)
+    return pl.DataFrame({"area": area, "rooms": rooms, "town": town, "price": price.round(2)})
+
+
+def lay_down(
+    root: Path, table: pl.DataFrame | str, *, target: str, task: str = "auto", **settings
+) -> Project:
+    """Make a project of a table, or of the text of a CSV file, as `modelbook init --data` does."""
+    from modelbook.scaffold.project import create_project
+    from modelbook.scaffold.source import Source
+
+    source = root.with_name(f"{root.name}.csv")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(table if isinstance(table, str) else table.write_csv(), encoding="utf-8")
+    create_project(root, Source(str(source), target), task=task)
+    small = {"model.hyperparameters.random_forest.n_estimators": "5", "training.n_jobs": "2"}
+    set_values(root / "config/config.yaml", small | settings)
+    project = Project(root)
+    project.commit()
+    return project
+
+
+@pytest.fixture(scope="session")
+def make_project():
+    """Return a function that makes a project of a table in a folder."""
+    return lay_down
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory):
+    """Return a project that has not run yet, to be read and copied."""
+    return lay_down(tmp_path_factory.mktemp("new") / "houses", houses(), target="price")
+
+
+@pytest.fixture(scope="session")
+def finished_project(new_project, tmp_path_factory):
+    """Return a project that has run once, committed; to be read and copied."""
+    project = new_project.copy(tmp_path_factory.mktemp("finished") / "houses")
+    project.run()
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def fresh(new_project, tmp_path):
+    """Return a project of the test's own that has not run yet."""
+    return new_project.copy(tmp_path / "houses")
+
+
+@pytest.fixture
+def project(finished_project, tmp_path):
+    """Return a project of the test's own that has run once."""
+    return finished_project.copy(tmp_path / "houses")
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def modelbook(capsys):
+    """Return a function that runs the command line in this process and returns its exit code and output."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        logger = logging.getLogger("modelbook")
+        before = logger.level, logger.propagate, logger.handlers
+        handler = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        logger.level, logger.propagate, logger.handlers = before
+        signal.signal(signal.SIGTERM, handler)
+        return Answer(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def running_mlflow(folder: Path, port: int) -> Iterator[str]:
+    """Run MLflow's own server on loopback and yield its address."""
+    words = ["server", "--backend-store-uri", f"sqlite:///{folder}/server.db", "--port", str(port)]
+    words += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *words],
+        cwd=folder,
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=(folder / "server.log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/health", server)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and server.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 (loopback)
+            return
+        time.sleep(0.2)
+    pytest.fail("MLflow's server did not start")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory):
+    """Return the address of an MLflow server on loopback."""
+    with running_mlflow(tmp_path_factory.mktemp("server"), free_port()) as address:
+        yield address

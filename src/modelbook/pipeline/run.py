@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from modelbook.pipeline.stages import STAGES, run_stage
 from modelbook.pipeline.workspace import dvc_errors, track
 from modelbook.records import (
     EvaluationReport,
-    GateDecision,
+    GateCheck,
+    GateVerdict,
     ModelVersion,
     Record,
     RunMetadata,
@@ -35,6 +36,14 @@ class RunModel(Record):
     name: str
     version: str | None
     local_version: str | None
+
+
+class RunGate(Record):
+    """What the gate said of a run: whether it lets the model pass, its verdict and its checks."""
+
+    passed: bool
+    verdict: GateVerdict
+    checks: tuple[GateCheck, ...]
 
 
 class RunOutcome(Record):
@@ -56,7 +65,7 @@ class RunOutcome(Record):
     experiment: str
     model: RunModel
     metrics: dict[str, float]
-    gate: GateDecision
+    gate: RunGate
     stages: tuple[StageResult, ...]
     recorded: str
 
@@ -101,13 +110,14 @@ def outcome(config: Config, results: tuple[StageResult, ...] = ()) -> RunOutcome
     name = config.tracking.model_name
     entry = ModelRegistry(config).of_digest(name, metadata.model.digest) if evaluation.gate.passed else None
     version = entry.mlflow_version if entry else None
+    gate = evaluation.gate
     return RunOutcome(
         run_id=evaluation.run_id,
         run_name=metadata.run_name,
         experiment=config.tracking.experiment,
         model=RunModel(name=name, version=version, local_version=entry.version if entry else None),
         metrics=metadata.metrics,
-        gate=evaluation.gate,
+        gate=RunGate(passed=gate.passed, verdict=gate.verdict, checks=gate.checks),
         stages=results,
         recorded="mlflow" if config.training.enable_mlflow and _is_on_record(config) else "local",
     )
@@ -160,13 +170,13 @@ def _timed(name: str, results: list[StageResult], *, why: tuple[str, ...]) -> It
 
 
 def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) -> None:
-    from dvc.exceptions import NotDvcRepoError, ReproductionError
+    from dvc.exceptions import DvcException, NotDvcRepoError, ReproductionError
     from dvc.repo import Repo
 
     try:
-        with dvc_errors(config.root), Repo(str(config.root)) as repo:
-            pipeline = str(config.path("dvc.yaml"))
-            repo.reproduce(pipeline, force=force, repro_fn=_reproducer(config, results))
+        # DVC looks for the pipeline, and for its cache of runs, from the current folder.
+        with dvc_errors(config.root), chdir(config.root), Repo() as repo:
+            repo.reproduce(force=force, repro_fn=_reproducer(config, results))
     except ModelbookError as error:
         cause = error.__cause__
         if isinstance(cause, NotDvcRepoError):
@@ -175,7 +185,7 @@ def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) ->
                 where=str(config.root),
                 hint="run with --no-dvc, or set DVC up there with `dvc init`",
             ) from cause
-        if isinstance(cause, ReproductionError) and isinstance(cause.__cause__, ModelbookError):
+        if isinstance(cause, ReproductionError) and not isinstance(cause.__cause__, DvcException | None):
             raise cause.__cause__ from None
         raise
 

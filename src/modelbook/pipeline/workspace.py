@@ -67,6 +67,7 @@ def dvc_errors(place: Path) -> Iterator[None]:
             yield
     except DvcException as error:
         hint = "`dvc doctor` says what DVC finds on this machine"
-        raise ModelbookError("DVC refused", where=str(place), got=str(error), hint=hint) from error
+        got = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        raise ModelbookError("DVC refused", where=str(place), got=got, hint=hint) from error
     finally:
         logger.setLevel(level)

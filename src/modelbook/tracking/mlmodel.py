@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from mlflow import pyfunc
-from mlflow.models import Model, ModelSignature, convert_input_example_to_serving_input
+from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 from ruamel.yaml import YAML
 
@@ -104,9 +104,9 @@ def _output_type(record: ModelRecord) -> DataType:
 
 
 def _write_example(folder: Path, example: pd.DataFrame) -> dict[str, Any]:
-    example.to_json(folder / _EXAMPLE, orient="split", index=False, date_format="iso")
-    serving = convert_input_example_to_serving_input(example)
-    (folder / _SERVING_EXAMPLE).write_text(serving or "{}", encoding="utf-8")
+    table = example.to_json(orient="split", index=False, date_format="iso")
+    (folder / _EXAMPLE).write_text(table, encoding="utf-8")
+    (folder / _SERVING_EXAMPLE).write_text(f'{{"dataframe_split": {table}}}', encoding="utf-8")
     return {
         "artifact_path": _EXAMPLE,
         "serving_input_path": _SERVING_EXAMPLE,
