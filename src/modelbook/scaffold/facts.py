@@ -7,7 +7,7 @@ import polars as pl
 from polars import selectors as cs
 
 from modelbook.config import ColumnType
-from modelbook.data.values import natural_type, read_columns
+from modelbook.data.values import Reading, natural_type, read_columns
 from modelbook.errors import DataInvalidError
 from modelbook.records import Record
 
@@ -80,20 +80,14 @@ def measure(table: pl.LazyFrame) -> tuple[ColumnFacts, ...]:
     dtypes = table.collect_schema()
     _check_names(dtypes)
     types = _types(table)
-    readings = read_columns(table, types)
-    values = table.select(reading.value for reading in readings.values())
-    counts = _asked(
-        table,
-        {
-            name: {"nulls": reading.is_missing.sum(), "strays": reading.is_unreadable.sum()}
-            for name, reading in readings.items()
-        },
-    )
     rows = int(table.select(pl.len()).collect(engine="streaming").item())
+    readings = read_columns(table, types)
     answers = _asked(
-        values, {name: dict(_questions(pl.col(name), kind, rows=rows)) for name, kind in types.items()}
+        table,
+        {name: dict(_questions(reading, types[name], rows=rows)) for name, reading in readings.items()},
     )
-    seen = _seen(values, [name for name, answer in answers.items() if 0 < answer["distinct"] <= MAX_SEEN])
+    short = [name for name, answer in answers.items() if 0 < answer["distinct"] <= MAX_SEEN]
+    seen = _seen(table, {name: readings[name] for name in short})
     return tuple(
         ColumnFacts(
             name=name,
@@ -101,8 +95,7 @@ def measure(table: pl.LazyFrame) -> tuple[ColumnFacts, ...]:
             stored_as=str(dtype),
             rows=rows,
             seen=seen.get(name, ()),
-            **counts.get(name, {"nulls": rows if dtype == pl.Null else 0}),
-            **answers.get(name, {}),
+            **answers.get(name, {"nulls": rows if dtype == pl.Null else 0}),
         )
         for name, dtype in dtypes.items()
     )
@@ -163,16 +156,19 @@ def _may_be(kind: ColumnType, looks: Mapping[str, Any]) -> bool:
     return not looks["says_yes" if kind == "boolean" else "is_coded"]
 
 
-def _questions(column: pl.Expr, kind: ColumnType, *, rows: int) -> Iterator[tuple[str, pl.Expr]]:
-    known = column.drop_nulls()
+def _questions(reading: Reading, kind: ColumnType, *, rows: int) -> Iterator[tuple[str, pl.Expr]]:
+    value = reading.value
+    known = value.drop_nulls()
+    yield "nulls", reading.is_missing.sum()
+    yield "strays", reading.is_unreadable.sum()
     yield "distinct", known.n_unique() if rows <= _EXACT_ROWS else known.approx_n_unique()
     if kind in {"integer", "float"}:
-        yield "min", column.min().cast(pl.Float64)
-        yield "max", column.max().cast(pl.Float64)
+        yield "min", value.min().cast(pl.Float64)
+        yield "max", value.max().cast(pl.Float64)
         yield "is_whole", (known % 1 == 0).all()
     if kind == "string":
-        yield "grouped_share", column.str.contains(_GROUPED_NUMBER).mean().fill_null(0.0)
-        yield "mean_words", (column.str.count_matches(r"\s+") + 1).mean().fill_null(0.0)
+        yield "grouped_share", value.str.contains(_GROUPED_NUMBER).mean().fill_null(0.0)
+        yield "mean_words", (value.str.count_matches(r"\s+") + 1).mean().fill_null(0.0)
 
 
 def _asked(table: pl.LazyFrame, questions: Mapping[str, Mapping[str, pl.Expr]]) -> dict[str, dict[str, Any]]:
@@ -188,12 +184,12 @@ def _asked(table: pl.LazyFrame, questions: Mapping[str, Mapping[str, pl.Expr]]) 
     return found
 
 
-def _seen(values: pl.LazyFrame, names: Sequence[str]) -> dict[str, tuple[tuple[str, int], ...]]:
+def _seen(table: pl.LazyFrame, readings: Mapping[str, Reading]) -> dict[str, tuple[tuple[str, int], ...]]:
     counts = {
-        name: {"seen": pl.col(name).alias("value").drop_nulls().value_counts(name="rows").implode()}
-        for name in names
+        name: {"seen": reading.value.alias("value").drop_nulls().value_counts(name="rows").implode()}
+        for name, reading in readings.items()
     }
-    return {name: _most_frequent(answer["seen"]) for name, answer in _asked(values, counts).items()}
+    return {name: _most_frequent(answer["seen"]) for name, answer in _asked(table, counts).items()}
 
 
 def _most_frequent(counts: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from modelbook.config import load_config
-from modelbook.data.tables import reading, scan_table
+from modelbook.data.tables import reading, scan_table, table_format
 from modelbook.errors import ModelbookError, StorageError, UsageError
 from modelbook.files import storage_errors
 from modelbook.pipeline.workspace import create_workspace
@@ -101,7 +102,10 @@ def create_project(
 
 def _look_at(raw: Path, source: Source, task: TaskChoice) -> Profile:
     table = scan_table(raw)
-    with reading(raw):
+    with reading(raw), TemporaryDirectory(dir=raw.parent) as folder:
+        if table_format(raw) != "parquet":  # text is parsed once, however often it is looked at
+            table.sink_parquet(Path(folder) / "table.parquet", engine="streaming")
+            table = scan_table(Path(folder) / "table.parquet")
         facts = measure(table)
     return decide(facts, target=source.target, task=task)
 
