@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import polars as pl
 
 from modelbook.config import Config
 from modelbook.errors import TrackingStoreError
+from modelbook.evaluation.gate import held_out_metrics
 from modelbook.evaluation.metrics import compute_metrics
 from modelbook.evaluation.plots import draw_plots
 from modelbook.features.engineer import FeatureEngineer
@@ -56,9 +57,16 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
         tracker.start_run(name, lineage=lineage, started_at=started_at)
         log.info(f"run {name} ({tracker.run_id})")
-        metrics, predictions = _fit_and_evaluate(trainer, train, test, log=log)
-        importances = trainer.get_feature_importance(*_divided(test, config))
-        _write_outputs(config, metrics, predictions, importances=importances, classes=trainer.classes)
+        metrics = _cross_validate(trainer, train, log)
+        _fit(trainer, train, log)
+        with ThreadPoolExecutor(max_workers=2) as pool:  # saving is compression, beside which there is room
+            packed = pool.submit(_pack, trainer)
+            exported = pool.submit(trainer.save_model)
+            measured, predictions = _evaluate(trainer, train, test)
+            metrics |= measured
+            importances = trainer.get_feature_importance(*_divided(test, config))
+            _write_outputs(config, metrics, predictions, importances=importances, classes=trainer.classes)
+        _say_results(metrics, packed.result(), exported.result(), log=log)
         metadata = RunMetadata(
             uid=tracker.uid,
             run_id=tracker.run_id,
@@ -69,7 +77,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             params=parameters(config, _hyperparameters(trainer), rows=rows),
             metrics=metrics,
             importances=importances,
-            model=_save(trainer, config, log),
+            model=packed.result(),
             lineage=lineage,
         )
         metadata.write(config.path(layout.METADATA))
@@ -81,27 +89,32 @@ def _divided(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Seri
     return table.drop(columns=config.data.target), table[config.data.target]
 
 
-def _fit_and_evaluate(
-    trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame, *, log: PipelineLogger
-) -> tuple[dict[str, float], pd.DataFrame]:
+def _cross_validate(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> dict[str, float]:
     config = trainer.config
-    X_train, y_train = _divided(train, config)
-    metrics: dict[str, float] = {}
-    if config.training.cv_folds:
-        log.info(f"cross-validating in {config.training.cv_folds} folds")
-        metrics |= trainer.cross_validate(
-            X_train, y_train, score=_score(config, sorted(set(y_train.tolist())))
-        )
-    log.info(f"fitting {config.model.algorithm} on {len(train)} rows with {trainer.threads} threads")
+    if not config.training.cv_folds:
+        return {}
+    log.info(f"cross-validating in {config.training.cv_folds} folds")
+    X, y = _divided(train, config)
+    return trainer.cross_validate(X, y, score=_score(config, sorted(set(y.tolist()))))
+
+
+def _fit(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> None:
+    algorithm = trainer.config.model.algorithm
+    log.info(f"fitting {algorithm} on {len(train)} rows with {trainer.threads} threads")
     started_at = now()
-    trainer.train(X_train, y_train)
-    log.info(f"fitted in {_seconds_since(started_at):.1f} s")
+    trainer.train(*_divided(train, trainer.config))
+    log.info(f"fitted in {(now() - started_at).total_seconds():.1f} s")
+
+
+def _evaluate(
+    trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Return the metrics on training and test rows, and the predictions on the test rows."""
+    metrics: dict[str, float] = {}
     for prefix, table in (("train", train), ("test", test)):
         predictions = _predictions(trainer, table)
-        measured = _measure(config, predictions, classes=trainer.classes)
+        measured = _measure(trainer.config, predictions, classes=trainer.classes)
         metrics |= {f"{prefix}_{name}": value for name, value in measured.items()}
-    for name, value in measured.items():
-        log.metric(name.upper(), value)
     return metrics, predictions
 
 
@@ -175,22 +188,26 @@ def _as_json(metrics: dict[str, float]) -> bytes:
     return orjson.dumps(finite, option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def _save(trainer: ModelTrainer, config: Config, log: PipelineLogger) -> ModelRecord:
-    """Pack the model, and meanwhile export it for people who expect a .joblib file."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        export = pool.submit(trainer.save_model)
-        record = pack(
-            trainer.model,
-            config.path(layout.MODELS),
-            algorithm=config.model.algorithm,
-            task=config.project.task,
-            target=config.data.target,
-            inputs=FeatureEngineer(config).inputs,
-            code=trainer.code_files,
-        )
+def _pack(trainer: ModelTrainer) -> ModelRecord:
+    config = trainer.config
+    return pack(
+        trainer.model,
+        config.path(layout.MODELS),
+        algorithm=config.model.algorithm,
+        task=config.project.task,
+        target=config.data.target,
+        inputs=FeatureEngineer(config).inputs,
+        code=trainer.code_files,
+    )
+
+
+def _say_results(
+    metrics: dict[str, float], record: ModelRecord, export: Path, *, log: PipelineLogger
+) -> None:
+    for name, value in held_out_metrics(metrics).items():
+        log.metric(name.upper(), value)
     log.info(f"model packed: {record.size_bytes / 1e6:.1f} MB, digest {record.digest[:12]}")
-    log.info(f"exported to {export.result().relative_to(config.root)}")
-    return record
+    log.info(f"exported as {export.name}")
 
 
 def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log: PipelineLogger) -> None:
@@ -198,7 +215,3 @@ def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log
         enter_run(tracker, metadata, config)
     except TrackingStoreError as error:
         log.warning(f"{error.what} ({error.got}): the run is whole here and is entered by the next run")
-
-
-def _seconds_since(moment: datetime) -> float:
-    return (now() - moment).total_seconds()
