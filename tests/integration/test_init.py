@@ -166,6 +166,10 @@ def test_without_git(table: Path, run_cli, tmp_path: Path):
     assert not (root / ".git").exists()
     assert "no_scm = True" in (root / ".dvc/config").read_text()
     assert (root / "data/raw/houses.csv.dvc").is_file()
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    assert "data/raw/houses.csv" not in git(root, "ls-files").splitlines()
+    assert "data/raw/houses.csv.dvc" in git(root, "ls-files").splitlines()
 
 
 def test_empty_folder_and_bystanders(table: Path, run_cli, tmp_path: Path):
