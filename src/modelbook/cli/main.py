@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from modelbook.cli.console import Console, chdir
 from modelbook.cli.init import init
 from modelbook.cli.models import models
+from modelbook.cli.predict import predict
 from modelbook.cli.project import doctor, ui
 from modelbook.cli.run import run, stage
 from modelbook.cli.runs import report, runs
@@ -29,6 +30,7 @@ app.command("run")(run)
 app.command("runs")(runs)
 app.command("report")(report)
 app.command("models")(models)
+app.command("predict")(predict)
 app.command("ui")(ui)
 app.command("doctor")(doctor)
 app.command("stage", hidden=True)(stage)
