@@ -3,15 +3,30 @@
 import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelbook.errors import StorageError
+from modelbook.errors import ModelbookError, StorageError
 
-_CHUNK_BYTES = 1 << 20
+_FULL = "free some space and run the command again; nothing was left half written"
+_CLOSED = "give yourself write permission there, or work in another folder"
+_NO_FOLDER = "there is a file where a folder should be: move it, or work in another folder"
+_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _CLOSED,
+    errno.EPERM: _CLOSED,
+    errno.EROFS: "the file system is read-only: work in another folder",
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
+    errno.EISDIR: "there is a folder where the file should be: move it, or work in another folder",
+    errno.ENAMETOOLONG: "give it a shorter name, or work in a folder with a shorter path",
+}
 
 
 @contextmanager
@@ -19,32 +34,32 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the place of `path` on leaving, and vanishes on an exception.
 
     The file is complete on disk before it gets its name, so a killed process or a full disk leaves the former
-    one untouched. Parent folders are made.
+    one untouched. It keeps the permissions of the former one. Parent folders are made. A symbolic link is
+    replaced, never written through: it may lead into DVC's cache.
 
     Raises:
         StorageError: The folder cannot be written or the disk is full.
 
     Example:
+        >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "a.txt"
         >>> with whole_file(target) as temporary:
         ...     _ = temporary.write_text("whole")
         >>> target.read_text()
         'whole'
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _create(temporary, like=path)
             yield temporary
             _sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
             _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -65,14 +80,12 @@ def link_or_copy(source: Path, destination: Path) -> None:
     Raises:
         StorageError: The folder cannot be written or the disk is full.
     """
-    with storage_errors(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.unlink(missing_ok=True)
+    with whole_file(destination) as temporary:
+        temporary.unlink()
         try:
-            os.link(source, destination)
+            os.link(source.resolve(), temporary)
         except OSError:
-            with whole_file(destination) as temporary:
-                shutil.copyfile(source, temporary)
+            shutil.copyfile(source, temporary)
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
@@ -82,9 +95,7 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.new(algorithm, usedforsecurity=False), _bufsize=_CHUNK_BYTES
-        ).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 @contextmanager
@@ -92,24 +103,30 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system says about a file that cannot be written into a StorageError."""
     try:
         yield
-    except OSError as error:
-        hints = {
-            errno.ENOSPC: "free some space and run the command again; nothing was left half written",
-            errno.EDQUOT: "free some space and run the command again; nothing was left half written",
-            errno.EACCES: "give yourself write permission there, or work in another folder",
-            errno.EPERM: "give yourself write permission there, or work in another folder",
-            errno.EROFS: "the file system is read-only: work in another folder",
-            errno.ENOTDIR: "there is a file where a folder should be: move it, or work in another folder",
-            errno.EEXIST: "there is a file where a folder should be: move it, or work in another folder",
-        }
-        if error.errno not in hints:
+    except ModelbookError:
+        raise
+    except Exception as error:
+        number = _error_number(error)
+        if number not in _HINTS:
             raise
         raise StorageError(
-            "a file cannot be written",
-            where=str(path),
-            got=os.strerror(error.errno or 0),
-            hint=hints[error.errno],
+            "a file cannot be written", where=str(path), got=os.strerror(number), hint=_HINTS[number]
         ) from error
+
+
+def _error_number(error: Exception) -> int | None:
+    """Return the operating system's number of an error; libraries written in Rust have it in their text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _create(path: Path, *, like: Path) -> None:
+    """Create an empty file with the permissions of another, or with those that a new file gets here."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    if like.is_file():
+        path.chmod(stat.S_IMODE(like.stat().st_mode) | stat.S_IWUSR)
 
 
 def _sync(path: Path) -> None:
@@ -118,9 +135,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

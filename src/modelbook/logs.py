@@ -79,7 +79,7 @@ class PipelineLogger:
         line = f"{moment.isoformat(timespec='milliseconds')} {logging.getLevelName(level):<7} {message}\n"
         with storage_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line)
 
 

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Task = Literal["regression", "classification"]
 ColumnType = Literal["float", "integer", "boolean", "string", "datetime"]
@@ -28,9 +28,11 @@ MetricName = Literal[
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, unknown keys refused, numbers never read from text."""
+    """A part of the configuration: frozen, unknown keys refused, numbers finite and never read from text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, strict=True, allow_inf_nan=False
+    )
 
 
 class ProjectConfig(Section):
@@ -128,7 +130,7 @@ class SplitConfig(Section):
     @model_validator(mode="after")
     def _check_column(self) -> Self:
         if self.method in {"group", "time"} and not self.column:
-            raise ValueError(f"split.method {self.method} needs split.column")
+            raise ValueError(f"method {self.method} needs column")
         return self
 
 
@@ -289,6 +291,15 @@ class EvaluationConfig(Section):
     thresholds: dict[MetricName, Threshold] = Field(default_factory=dict)
     positive_class: str | int | bool | None = None
     gate: GateConfig = GateConfig()
+
+    @field_validator("positive_class", mode="before")
+    @classmethod
+    def _check_class(cls, value: Any) -> Any:
+        if not isinstance(value, str | int | None):
+            raise ValueError(  # noqa: TRY004 (pydantic takes no other)
+                f"a class is text, a whole number, true or false, got {value!r:.60}"
+            )
+        return value
 
 
 class TrackingConfig(Section):

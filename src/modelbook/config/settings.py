@@ -5,17 +5,18 @@ setting; a dictionary, as used from a notebook, may leave out whatever has a def
 """
 
 import hashlib
+import json
 import os
+import re
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
-import orjson
 from pydantic import PrivateAttr, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from modelbook.config.sections import (
@@ -35,6 +36,22 @@ from modelbook.errors import ConfigError, NotFoundError
 from modelbook.files import write_whole
 
 CONFIG_PATH = Path("config/config.yaml")
+
+# Databases take passwords with /, ? and # in them; a port is no password.
+_PASSWORD = re.compile(r"(://[^/?#@:\[]*):(?!\d+(?:[/?#]|$))[^@]*(?:@[^@/?#]*(?=@))*@")
+_TOKEN = re.compile(r"(https?://)[^/?#@:]+@")
+
+_MESSAGES = {
+    "extra_forbidden": "unknown key",
+    "missing": "missing",
+    "model_type": "input should be a mapping",
+    "dict_type": "input should be a mapping",
+    "tuple_type": "input should be a list",
+    "string_type": "input should be text, in quotes if need be",
+    "bool_type": "input should be true or false",
+    "int_type": "input should be a whole number",
+    "float_type": "input should be a number",
+}
 
 
 class Config(Section):
@@ -94,9 +111,15 @@ class Config(Section):
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking store: MLFLOW_TRACKING_URI, `tracking.uri` or the project's own database."""
-        default = f"sqlite:///{self._root / 'logs' / 'mlflow.db'}"
-        return self._environment_uri or self.tracking.uri or default
+        """MLflow's tracking store: MLFLOW_TRACKING_URI, `tracking.uri` or the project's own database.
+
+        A SQLite file in `tracking.uri` is looked for from the project's folder, as every path in the settings
+        is; one in MLFLOW_TRACKING_URI from the current folder, as MLflow does.
+        """
+        uri = self._environment_uri or self.tracking.uri or "sqlite:///logs/mlflow.db"
+        if self._environment_uri or not uri.startswith("sqlite:///"):
+            return uri
+        return f"sqlite:///{self._root / uri.removeprefix('sqlite:///')}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return every setting, defaults included, in YAML's names; passwords in URLs are masked."""
@@ -107,9 +130,8 @@ class Config(Section):
 
     @property
     def sha256(self) -> str:
-        """The hash of the resolved settings in canonical form (JSON, keys sorted)."""
-        canonical = orjson.dumps(self.as_dict(), option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(canonical).hexdigest()
+        """The hash of the resolved settings in canonical form: as Python's JSON with the keys sorted."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
 ConfigLike = str | Path | Mapping[str, Any] | Config
@@ -136,7 +158,7 @@ def load_config(source: ConfigLike, *, environ: Mapping[str, str] = os.environ) 
         path = path / CONFIG_PATH
     root = path.absolute().parent
     root = root.parent if root.name == CONFIG_PATH.parent.name else root
-    return _validate(_parse_yaml(_read_text(path), path), root=root, environ=environ, where=str(source))
+    return _validate(_parse_yaml(_read_text(path), path), root=root, environ=environ, where=str(path))
 
 
 def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[Any, Any]]:
@@ -151,38 +173,41 @@ def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[An
         NotFoundError: There is no such file.
     """
     text = _read_text(path)
-    _parse_yaml(text, path)
+    before = _parse_yaml(text, path)
     yaml = _round_trip_yaml()
     document = yaml.load(text)
-    changes = {}
     for key, value in assignments.items():
-        changes[key] = _assign(document, key.split("."), _parse_scalar(key, value))
+        _assign(document, key.split("."), _parse_value(key, value))
     buffer = StringIO()
     yaml.dump(document, buffer)
-    _validate(_parse_yaml(buffer.getvalue(), path), root=path.parent.parent, environ={}, where=str(path))
-    write_whole(path, buffer.getvalue().encode())
-    return {key: change for key, change in changes.items() if change[0] != change[1]}
+    after = _parse_yaml(buffer.getvalue(), path)
+    _validate(after, root=path.parent.parent, environ={}, where=str(path))
+    pairs = {key: (_look_up(before, key), _look_up(after, key)) for key in assignments}
+    # 1, 1.0 and true are equal to Python, and not to an estimator.
+    changes = {key: (old, new) for key, (old, new) in pairs.items() if repr(old) != repr(new)}
+    if changes:
+        write_whole(path.resolve(), buffer.getvalue().encode())
+    return changes
 
 
 def mask_password(url: str | None) -> str | None:
     """Return a URL without its secrets: three stars for its password and for each value that its query gives.
 
+    Before `@` a web address has a token where it has no password; that is masked too.
+
     Example:
         >>> mask_password("postgresql://ann:secret@localhost/db?sslmode=require")
         'postgresql://ann:***@localhost/db?sslmode=***'
+        >>> mask_password("https://secret@localhost/data.csv")
+        'https://***@localhost/data.csv'
     """
     if url is None or "://" not in url:
         return url
-    parts = urlsplit(url)
-    account, separator, _ = parts.netloc.rpartition("@")
-    if ":" in account:
-        url = url.replace(f"{account}{separator}", f"{account.partition(':')[0]}:***@", 1)
-    if parts.query:
-        masked = urlencode(
-            [(key, "***") for key, _ in parse_qsl(parts.query, keep_blank_values=True)], safe="*"
-        )
-        url = url.replace(f"?{parts.query}", f"?{masked}", 1)
-    return url
+    url = _TOKEN.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", url))
+    head, mark, rest = url.partition("?")
+    query, sharp, fragment = rest.partition("#")
+    masked = urlencode([(key, "***") for key, _ in parse_qsl(query, keep_blank_values=True)], safe="*")
+    return f"{head}{mark}{masked}{sharp}{fragment}"
 
 
 def _read_text(path: Path) -> str:
@@ -199,12 +224,13 @@ def _read_text(path: Path) -> str:
 
 def _parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
     try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        document = _load_yaml(text)
+    except ValueError as error:
         raise ConfigError(
-            "the config file is not YAML", where=str(path), mistakes=(f"{place}{error.problem}",)
+            "the config file is not YAML",
+            where=str(path),
+            mistakes=(str(error),),
+            hint="mend it there and run the command again",
         ) from None
     if not isinstance(document, Mapping):
         raise ConfigError(
@@ -213,6 +239,24 @@ def _parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
             hint="compare it with the one that `modelbook init` writes",
         )
     return document
+
+
+def _load_yaml(text: str) -> Any:
+    """Return what YAML says.
+
+    Raises:
+        ValueError: It is no YAML; the message says where and why, on one line.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{error.problem}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (YAMLError, ValueError) as error:
+        raise ValueError(str(error).partition("\n")[0]) from None
 
 
 class _Representer(RoundTripRepresenter):
@@ -234,22 +278,30 @@ def _round_trip_yaml() -> YAML:
     return yaml
 
 
-def _parse_scalar(key: str, text: str) -> Any:
+def _parse_value(key: str, text: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        raise ConfigError("a value is not YAML", mistakes=(f"{key}: {error.problem}",)) from None
+        return _load_yaml(text)
+    except ValueError as error:
+        raise ConfigError(
+            "a value is not YAML",
+            mistakes=(f"{key}: {error}",),
+            hint="put text with a colon or a sign in it in quotes, and those in quotes of the shell",
+        ) from None
 
 
-def _assign(document: Any, keys: list[str], value: Any) -> tuple[Any, Any]:
+def _assign(document: Any, keys: list[str], value: Any) -> None:
     *parents, last = keys
     for key in parents:
         if not isinstance(document.get(key), Mapping):
             document[key] = {}
         document = document[key]
-    old = document.get(last)
     document[last] = value
-    return old, value
+
+
+def _look_up(document: Any, key: str) -> Any:
+    for part in key.split("."):
+        document = document.get(part) if isinstance(document, Mapping) else None
+    return document
 
 
 def _validate(settings: Mapping[str, Any], *, root: Path, environ: Mapping[str, str], where: str) -> Config:
@@ -270,11 +322,9 @@ def _validate(settings: Mapping[str, Any], *, root: Path, environ: Mapping[str, 
 
 
 def _mistake(detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key"
-    message = detail["msg"].removeprefix("Value error, ")
+    path = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    message = _MESSAGES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    if detail["type"] == "value_error":
+    if detail["type"] in {"value_error", "missing", "extra_forbidden"}:
         return f"{path}: {message}" if path else message
     return f"{path}: {message}, got {detail['input']!r:.60}"
