@@ -342,14 +342,15 @@ def running_mlflow(folder: Path, port: int) -> Iterator[str]:
     """Run MLflow's own server on loopback and yield its address."""
     words = ["server", "--backend-store-uri", f"sqlite:///{folder}/server.db", "--port", str(port)]
     words += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *words],
-        cwd=folder,
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=(folder / "server.log").open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            cwd=folder,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(f"{address}/health", server)
@@ -366,6 +367,12 @@ def _wait_for(url: str, server: subprocess.Popen, timeout_s: float = 60) -> None
             return
         time.sleep(0.2)
     pytest.fail("MLflow's server did not start")
+
+
+@pytest.fixture(scope="session")
+def run_mlflow():
+    """Return a context manager that runs MLflow's server in a folder, on a port."""
+    return running_mlflow
 
 
 @pytest.fixture(scope="session")

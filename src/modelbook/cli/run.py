@@ -1,5 +1,7 @@
 """The commands `run` and `stage`."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +33,8 @@ def run(
     console: Console = context.obj
     disable_telemetry()
     _write_settings(console, assignments or [])
-    outcome = run_pipeline(Path.cwd(), use_dvc=not no_dvc, force=force, refresh=refresh, is_waiting=wait)
+    with redirect_stdout(sys.stderr):  # whatever the user's own code prints is no result
+        outcome = run_pipeline(Path.cwd(), use_dvc=not no_dvc, force=force, refresh=refresh, is_waiting=wait)
     console.document(outcome.model_dump(mode="json"))
     _print(console, outcome)
     if not outcome.gate.passed:

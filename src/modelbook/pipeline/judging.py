@@ -33,32 +33,56 @@ def judge_and_register(config: Config, log: PipelineLogger) -> None:
     gate = judge(held_out_metrics(metadata.metrics), config)
     _say_verdict(gate, log)
     tracker = MLflowTracker(config)
-    is_entered = _ensure_entered(tracker, metadata, config, log=log)
-    evaluation = _evaluation(metadata, gate, run_id=tracker.run_id if is_entered else metadata.run_id)
-    evaluation.write(config.path(layout.EVALUATION))
-    version = _register(tracker if is_entered else None, metadata, evaluation, config=config)
+    number = _enter(tracker, metadata, gate, config=config, log=log)
+    evaluation = _evaluation(metadata, gate, run_id=tracker.run_id)
+    version = _register(metadata, evaluation, number, config=config)
     html = _report(metadata, gate, version, config=config)
     write_whole(config.path(layout.REPORT), html.encode())
     folder = keep_run(config, metadata, evaluation=evaluation, report=html)
-    if is_entered:
-        _record_verdict(tracker, gate, folder, config=config)
+    _attach(tracker, folder, config=config, log=log)
+    _evaluation(metadata, gate, run_id=tracker.run_id).write(config.path(layout.EVALUATION))
     if version is None:
         raise rejection(gate)
     log.info(f"registered: {version}")
 
 
-def _ensure_entered(
-    tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log: PipelineLogger
-) -> bool:
+def _enter(
+    tracker: MLflowTracker, metadata: RunMetadata, gate: GateDecision, *, config: Config, log: PipelineLogger
+) -> str | None:
+    """See to it that the store holds run and verdict, and return the version that a passed model has there.
+
+    Where the store goes away the tracker stops recording and names the run by its uid, which the store does
+    not know, so that the next run of the pipeline enters what is missing.
+    """
     if not tracker.is_recording:
-        return False
+        tracker.run_id = metadata.uid if config.training.enable_mlflow else metadata.run_id
+        return None
     try:
         run_id = ensure_entered(tracker, metadata, config)
+        log.info(f"judging run {metadata.run_name} ({run_id})")
+        tracker.set_tags({GATE_TAG: gate.verdict})
+        if not gate.passed:
+            return None
+        return tracker.register(config.tracking.model_name, metadata.model, tags={GATE_TAG: gate.verdict})
     except TrackingStoreError as error:
-        log.warning(f"{error.what} ({error.got}): the verdict is recorded locally for now")
-        return False
-    log.info(f"judging run {metadata.run_name} ({run_id})")
-    return True
+        _give_up(tracker, metadata.uid, error, log=log)
+        return None
+
+
+def _attach(tracker: MLflowTracker, folder: Path, *, config: Config, log: PipelineLogger) -> None:
+    """Add what was made of the verdict to the run's artifacts."""
+    paths = (folder / "report.html", folder / "evaluation_report.json", config.path("dvc.lock"))
+    try:
+        for path in filter(Path.is_file, paths):
+            tracker.log_artifact(path)
+    except TrackingStoreError as error:
+        _give_up(tracker, folder.name, error, log=log)
+
+
+def _give_up(tracker: MLflowTracker, uid: str, error: TrackingStoreError, *, log: PipelineLogger) -> None:
+    log.warning(f"{error.what} ({error.got}): the verdict is recorded here, and entered by the next run")
+    tracker.stop_recording()
+    tracker.run_id = uid
 
 
 def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> EvaluationReport:
@@ -73,21 +97,14 @@ def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> Ev
 
 
 def _register(
-    tracker: MLflowTracker | None,
-    metadata: RunMetadata,
-    evaluation: EvaluationReport,
-    *,
-    config: Config,
+    metadata: RunMetadata, evaluation: EvaluationReport, number: str | None, *, config: Config
 ) -> str | None:
-    """Register the model in MLflow, then locally, and return the version as people name it."""
+    """Register a passed model locally and return the version as people name it."""
     if not evaluation.gate.passed:
         return None
-    name = config.tracking.model_name
-    number = None
-    if tracker is not None:
-        number = tracker.register(name, metadata.model, tags={GATE_TAG: evaluation.gate.verdict})
     path = config.path(layout.MODELS) / metadata.model.file
     local = ModelRegistry(config).register_model(path, metadata, evaluation, mlflow_version=number)
+    name = config.tracking.model_name
     return f"{name} {local}" + (f" (MLflow version {number})" if number else "")
 
 
@@ -104,14 +121,6 @@ def _report(metadata: RunMetadata, gate: GateDecision, version: str | None, *, c
         version=version,
     )
     return render_report(content)
-
-
-def _record_verdict(tracker: MLflowTracker, gate: GateDecision, folder: Path, *, config: Config) -> None:
-    tracker.set_tags({GATE_TAG: gate.verdict})
-    lock = config.path("dvc.lock")
-    for path in (folder / "report.html", folder / "evaluation_report.json", lock):
-        if path.is_file():
-            tracker.log_artifact(path)
 
 
 def _say_verdict(gate: GateDecision, log: PipelineLogger) -> None:

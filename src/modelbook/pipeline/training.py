@@ -213,5 +213,7 @@ def _say_results(
 def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log: PipelineLogger) -> None:
     try:
         enter_run(tracker, metadata, config)
+        tracker.end_run(ended_at=metadata.ended_at)
     except TrackingStoreError as error:
+        tracker.stop_recording()
         log.warning(f"{error.what} ({error.got}): the run is whole here and is entered by the next run")

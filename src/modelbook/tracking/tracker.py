@@ -270,6 +270,11 @@ class MLflowTracker:
                 self._client.set_terminated(self.run_id, status=status, end_time=moment)
         self._is_active = False
 
+    def stop_recording(self) -> None:
+        """Write nothing more, as where the store went away; the run stays open there and can be resumed."""
+        self._is_active = False
+        self._client_or_none = None
+
     def __enter__(self) -> Self:
         return self
 
@@ -278,8 +283,11 @@ class MLflowTracker:
     ) -> None:
         if kind is None:
             self.end_run()
-        else:
+            return
+        try:
             self.end_run("KILLED" if issubclass(kind, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        except TrackingStoreError as error:  # what went wrong first is what the user is to see
+            self.logger.warning(f"run {self.run_id} stays open in the tracking store: {error.got}")
 
     @property
     def _client(self) -> "MlflowClient":
