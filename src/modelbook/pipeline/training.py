@@ -15,7 +15,6 @@ from modelbook.config import Config
 from modelbook.errors import TrackingStoreError
 from modelbook.evaluation.gate import held_out_metrics
 from modelbook.evaluation.metrics import compute_metrics
-from modelbook.evaluation.plots import draw_plots
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import whole_file, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
@@ -169,6 +168,8 @@ def _write_outputs(
     importances: dict[str, float],
     classes: Sequence[Any],
 ) -> None:
+    from modelbook.evaluation.plots import draw_plots  # beside the saving, where half a second is free
+
     write_whole(config.path(layout.METRICS), _as_json(metrics))
     with whole_file(config.path(layout.PREDICTIONS)) as temporary:
         predictions.to_parquet(temporary)
