@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import shlex
 import shutil
 import sys
@@ -9,11 +10,11 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
-from modelbook.errors import ModelbookError, NotFoundError
+from modelbook.errors import ModelbookError, NotFoundError, UsageError
 
 
 class Console:
@@ -45,7 +46,7 @@ class Console:
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result for people; does nothing with --json."""
         if not self.is_json:
-            typer.secho(text, fg=style) if style else typer.echo(text)
+            _print(text, style=style)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print a table for people: drawn on a terminal, separated by tabs elsewhere."""
@@ -53,7 +54,7 @@ class Console:
             return
         if not sys.stdout.isatty():
             for row in (columns, *rows):
-                typer.echo("\t".join(str(cell) for cell in row))
+                typer.echo("\t".join(" ".join(str(cell).split()) for cell in row))
             return
         from rich.console import Console as RichConsole
         from rich.table import Table
@@ -61,14 +62,13 @@ class Console:
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
-        RichConsole().print(table)
+        RichConsole(markup=False, emoji=False, highlight=False).print(table)
 
     def command(self, words: str, *, directory: str | None = None) -> str:
         """Return a command as the user would type it now, the program and -C spelled as they did."""
         place = directory or self.directory
         option = "" if place == "." else f" -C {shlex.quote(place)}"
-        program = sys.argv[0] if "/" in sys.argv[0] and not _is_on_path(sys.argv[0]) else "modelbook"
-        return f"{program}{option} {words}"
+        return f"{_program()}{option} {words}"
 
     def path(self, relative: str) -> str:
         """Return a path of the project as it reads from where the user is."""
@@ -77,7 +77,7 @@ class Console:
     def note(self, text: str) -> None:
         """Print a line beside the result, on stderr."""
         if not self.is_quiet:
-            typer.echo(text, err=True)
+            _print(text, is_result=False)
 
     def fail(self, error: ModelbookError) -> None:
         """Print an error with everything it knows."""
@@ -85,16 +85,15 @@ class Console:
             traceback.print_exception(error)
         self.document({"error": error.as_dict()})
         head, *rest = str(error).split("\n")
-        typer.secho(f"error: {head}", fg="red", err=True)
+        _print(f"error: {head}", style="red", is_result=False)
         for line in rest:
-            typer.echo(line, err=True)
+            _print(line, is_result=False)
 
     def interrupted(self) -> None:
         """Say that the user stopped the command."""
         self.document({"error": {"code": "interrupted", "exit_code": 130, "what": "interrupted"}})
-        typer.secho(
-            "interrupted: nothing is half written; run the command again to go on", fg="red", err=True
-        )
+        words = "interrupted: nothing is half written; run the command again to go on"
+        _print(words, style="red", is_result=False)
 
     def crash(self, error: Exception) -> None:
         """Say that something happened that nobody foresaw."""
@@ -103,10 +102,18 @@ class Console:
         unexpected = ModelbookError(
             "unexpected error",
             got=f"{type(error).__name__}: {error}",
-            hint="run the command again with --debug before its name for the traceback, and report it",
+            hint="run the command again with --debug for the traceback, and report it",
         )
         self.is_debug = False
         self.fail(unexpected)
+
+    def is_closed(self) -> bool:
+        """Return whether whoever read the output has gone, as `head` does; nothing more is written then."""
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_broken(stream)]
+        for stream in closed:
+            # Python flushes the streams when it ends, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return bool(closed)
 
 
 class _Progress(logging.Handler):
@@ -121,7 +128,28 @@ class _Progress(logging.Handler):
         style = {"WARNING": "yellow", "ERROR": "red"}.get(record.levelname)
         text = record.getMessage()
         label = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        typer.secho(f"{elapsed}  {label}{text}", fg=style, err=True)
+        _print(f"{elapsed}  {label}{text}", style=style, is_result=False)
+
+
+def _print(text: str, *, style: str | None = None, is_result: bool = True) -> None:
+    """Print a line, coloured on a terminal unless NO_COLOR is set."""
+    is_plain = bool(os.environ.get("NO_COLOR"))
+    typer.secho(text, fg=style, err=not is_result, color=False if is_plain else None)
+
+
+def _is_broken(stream: TextIO) -> bool:
+    """Return whether the other end of a pipe is closed."""
+    watch = select.poll()
+    watch.register(stream, 0)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
+
+
+def _program() -> str:
+    """Return how the user started this program."""
+    program = sys.argv[0]
+    if Path(program).name == "__main__.py":
+        return f"{shlex.quote(sys.orig_argv[0])} -m modelbook"
+    return shlex.quote(program) if "/" in program and not _is_on_path(program) else "modelbook"
 
 
 def _is_on_path(program: str) -> bool:
@@ -135,7 +163,11 @@ def chdir(directory: str) -> None:
 
     Raises:
         NotFoundError: There is none of that name.
+        UsageError: It cannot be entered.
     """
     if not Path(directory).is_dir():
         raise NotFoundError("there is no such folder", where=directory, hint="give -C a project's folder")
-    os.chdir(directory)
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UsageError("the folder cannot be entered", where=directory, got=error.strerror) from error

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from io import TextIOWrapper
 from typing import Annotated, Never
 
 import typer
@@ -18,7 +19,7 @@ from modelbook.errors import ModelbookError, UsageError
 
 app = typer.Typer(
     name="modelbook",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,7 +37,9 @@ app.command("doctor")(doctor)
 app.command("stage", hidden=True)(stage)
 
 EXIT_INTERRUPTED = 130
+EXIT_OUTPUT_CLOSED = 141
 EXIT_TERMINATED = 143
+_FLAGS = {"--json", "--quiet", "--debug"}
 
 
 @app.callback()
@@ -56,29 +59,69 @@ def settings(
 ) -> None:
     """From a table to a model in production, with every experiment on the record."""
     del version
-    context.obj.configure(directory=directory, is_json=json, is_quiet=quiet, is_debug=debug)
+    console: Console = context.obj
+    console.configure(directory=directory, is_json=json, is_quiet=quiet, is_debug=debug)
     chdir(directory)
+    if context.invoked_subcommand is None:
+        console.note(context.get_help())
+        raise UsageError("a command is needed", hint="`modelbook --help` lists them")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that the contract gives the outcome."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets an escape, not a crash
+            stream.reconfigure(errors="backslashreplace")
     console = Console()
     signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run(console, sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(console: Console, arguments: list[str]) -> int:
+    options, words = _global_first(arguments)
+    console.is_json = "--json" in options  # also when the words turn out to be no command
+    command = typer.main.get_command(app)
+    code = 0
     try:
-        code = app(arguments, obj=console, standalone_mode=False, prog_name="modelbook")
+        with command.make_context("modelbook", [*options, *words], obj=console) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.interrupted()
+        code = EXIT_INTERRUPTED
     except ModelbookError as error:
         console.fail(error)
         code = error.exit_code
     except TyperException as error:
         console.fail(_as_usage_error(error))
         code = UsageError.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        console.interrupted()
-        code = EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the last resort: no traceback unless asked for)
+        if isinstance(error, BrokenPipeError) and console.is_closed():
+            return EXIT_OUTPUT_CLOSED
         console.crash(error)
-        code = 1
-    sys.exit(code or 0)
+        code = ModelbookError.exit_code
+    return code
+
+
+def _global_first(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the global options and the other words: the options may stand behind the command's name too."""
+    options: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            others += [word, *words]
+        elif word in _FLAGS:
+            options.append(word)
+        elif word == "-C":
+            value = next(words, None)
+            if value is None:
+                return [*options, word], []  # the parser says what is missing
+            options += [word, value]
+        else:
+            others.append(word)
+    return options, others
 
 
 def _terminate(_signal: int, _frame: object) -> Never:

@@ -1,6 +1,7 @@
 """The commands `ui` and `doctor`."""
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,8 @@ def ui(
     with mlflow_page(load_config(Path.cwd()), host=host, port=port) as address:
         console.document({"address": address})
         console.line(f"MLflow's page is at {address}; Ctrl-C ends it")
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 def doctor(context: typer.Context) -> None:
