@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -56,16 +56,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
         tracker.start_run(name, lineage=lineage, started_at=started_at)
         log.info(f"run {name} ({tracker.run_id})")
-        metrics = _cross_validate(trainer, train, log)
-        _fit(trainer, train, log)
-        with ThreadPoolExecutor(max_workers=2) as pool:  # saving is compression, beside which there is room
-            packed = pool.submit(_pack, trainer)
-            exported = pool.submit(trainer.save_model)
-            measured, predictions = _evaluate(trainer, train, test)
-            metrics |= measured
-            importances = trainer.get_feature_importance(*_divided(test, config))
-            _write_outputs(config, metrics, predictions, importances=importances, classes=trainer.classes)
-        _say_results(metrics, packed.result(), exported.result(), log=log)
+        result = _make_outputs(trainer, train, test, log=log)
         metadata = RunMetadata(
             uid=tracker.uid,
             run_id=tracker.run_id,
@@ -74,14 +65,37 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             started_at=started_at,
             ended_at=now(),
             params=parameters(config, _hyperparameters(trainer), rows=rows),
-            metrics=metrics,
-            importances=importances,
-            model=packed.result(),
+            metrics=result.metrics,
+            importances=result.importances,
+            model=result.model,
             lineage=lineage,
         )
         metadata.write(config.path(layout.METADATA))
         _enter(tracker, metadata, config, log=log)
     return metadata
+
+
+class _Result(NamedTuple):
+    metrics: dict[str, float]
+    importances: dict[str, float]
+    model: ModelRecord
+
+
+def _make_outputs(
+    trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame, *, log: PipelineLogger
+) -> _Result:
+    """Fit, then evaluate while the model is saved: saving is compression, beside which there is room."""
+    metrics = _cross_validate(trainer, train, log)
+    _fit(trainer, train, log)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        packed = pool.submit(_pack, trainer)
+        exported = pool.submit(trainer.save_model)
+        measured, predictions = _evaluate(trainer, train, test)
+        metrics |= measured
+        importances = trainer.get_feature_importance(*_divided(test, trainer.config))
+        _write_outputs(trainer, metrics, predictions, importances=importances)
+    _say_results(metrics, packed.result(), exported.result(), log=log)
+    return _Result(metrics, importances, packed.result())
 
 
 def _divided(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Series]:
@@ -161,15 +175,15 @@ def _hyperparameters(trainer: ModelTrainer) -> dict[str, Any]:
 
 
 def _write_outputs(
-    config: Config,
+    trainer: ModelTrainer,
     metrics: dict[str, float],
     predictions: pd.DataFrame,
     *,
     importances: dict[str, float],
-    classes: Sequence[Any],
 ) -> None:
     from modelbook.evaluation.plots import draw_plots  # beside the saving, where half a second is free
 
+    config = trainer.config
     write_whole(config.path(layout.METRICS), _as_json(metrics))
     with whole_file(config.path(layout.PREDICTIONS)) as temporary:
         predictions.to_parquet(temporary)
@@ -178,7 +192,7 @@ def _write_outputs(
         predictions,
         importances,
         task=config.project.task,
-        classes=classes,
+        classes=trainer.classes,
         positive_class=config.evaluation.positive_class,
         folder=config.path(layout.PLOTS),
     )
