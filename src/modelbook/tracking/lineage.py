@@ -5,6 +5,8 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,10 @@ from modelbook.files import file_hash
 from modelbook.records import CodeState, DataVersion, Environment, Lineage
 
 _NEVER_DIRTY = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/*.dvc")
+# A git that runs this process, as in a hook, points these at its own repository.
+_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 _LARGEST_UNTRACKED_BYTES = 1 << 20
+_PASSWORD = re.compile(r"(://[^\s/:@]+):[^\s/]+@")
 
 
 def read_lineage(
@@ -86,11 +91,11 @@ def read_environment() -> Environment:
 
 
 def command_line() -> str:
-    """Return the command that this process was started with."""
+    """Return the command that this process was started with, as a shell takes it; passwords are masked."""
     arguments = sys.orig_argv
     if Path(sys.argv[0]).name in {"modelbook", "__main__.py"}:
         arguments = ["modelbook", *sys.argv[1:]]
-    return " ".join(arguments)
+    return _PASSWORD.sub(r"\1:***@", shlex.join(arguments))
 
 
 def lineage_tags(lineage: Lineage) -> dict[str, str]:
@@ -128,7 +133,9 @@ def _patch(root: Path, omitted: Iterable[str]) -> bytes:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git_bytes(root, "read-tree", "HEAD", environ=index)
         _git_bytes(root, "add", "--all", "--", *paths, environ=index)
-        return _git_bytes(root, "diff", "--cached", "--binary", "HEAD", "--", ".", environ=index)
+        # Not `git diff`: what the user told it about colours, prefixes and tools would spoil the patch.
+        options = ("--cached", "--patch", "--binary", "--no-ext-diff", "--no-textconv")
+        return _git_bytes(root, "diff-index", *options, "HEAD", "--", ".", environ=index)
 
 
 def _large_untracked(root: Path) -> list[str]:
@@ -144,9 +151,10 @@ def _git_bytes(root: Path, *arguments: str, environ: Mapping[str, str] | None = 
     """Return what git prints, and nothing where git or a repository is missing."""
     try:
         done = subprocess.run(  # noqa: S603 (a list, never a shell)
-            ["git", "-c", "core.quotePath=false", *arguments],  # noqa: S607 (the user's own git)
+            ["git", "--no-optional-locks", "-c", "core.quotePath=false", *arguments],  # noqa: S607 (the user's)
             cwd=root,
-            env={**os.environ, **(environ or {})},
+            env={name: value for name, value in os.environ.items() if name not in _POINTERS}
+            | dict(environ or {}),
             capture_output=True,
             check=False,
         )
