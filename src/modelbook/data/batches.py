@@ -91,10 +91,10 @@ def write_batches(path: Path, batches: Iterable[pa.Table], *, schema: pa.Schema,
 
 def _parquet_batches(path: Path, rows: int) -> Iterator[pa.Table]:
     try:
-        with reading(path), pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
             for batch in file.iter_batches(rows):
                 yield pa.Table.from_batches([batch])
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataReadError(
             "the file is cut off or damaged",
             where=str(path),

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from modelbook.config import Config
 from modelbook.data.batches import arrow_schema, batch_schema, read_batches, write_batches
-from modelbook.data.tables import FORMATS, scan_table, table_format
+from modelbook.data.tables import FORMATS, reading, scan_table, table_format
 from modelbook.data.values import DTYPES
 from modelbook.errors import DataInvalidError, DataReadError, ModelbookError, UsageError
 from modelbook.files import whole_file
@@ -160,7 +160,8 @@ def predict_file(
     set_single_threaded(model)
     kind = OUTPUT_FORMATS[output.suffix.lower()]
     is_typing = kind == "parquet" and table_format(source) in {"csv", "tsv"}
-    answerer = _Answerer(model, record, source, is_typing=is_typing)
+    with reading(source):
+        answerer = _Answerer(model, record, source, is_typing=is_typing)
     progress = _Progress(log or PipelineLogger("predict"), clock)
     with whole_file(output) as temporary:
         answered = _in_order(answerer.answer, read_batches(source, _BATCH_ROWS), threads)
@@ -221,7 +222,7 @@ class _Progress:
     def end(self) -> None:
         self._log.info(f"{self._line()}, all done")
         for name, count in self._gaps.items():
-            self._log.warning(f"{name}: missing in {count:,} rows, and in none of those of training")
+            self._log.warning(f"{name}: no value in {count:,} of the rows; in training each had one")
 
     def _line(self) -> str:
         seconds = max(self._clock() - self._start, 1e-9)
