@@ -63,7 +63,12 @@ def _enter(
         tracker.set_tags({GATE_TAG: gate.verdict})
         if not gate.passed:
             return None
-        return tracker.register(config.tracking.model_name, metadata.model, tags={GATE_TAG: gate.verdict})
+        return tracker.register(
+            config.tracking.model_name,
+            metadata.model,
+            tags={GATE_TAG: gate.verdict},
+            package=config.path(layout.MODELS),
+        )
     except TrackingStoreError as error:
         _give_up(tracker, metadata.uid, error, log=log)
         return None

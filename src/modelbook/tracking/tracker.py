@@ -224,19 +224,22 @@ class MLflowTracker:
                 | {f"modelbook.code.{file.name}": file.sha256 for file in record.code}
             )
 
-    def register(self, name: str, record: ModelRecord, *, tags: Mapping[str, str]) -> str:
+    def register(
+        self, name: str, record: ModelRecord, *, tags: Mapping[str, str], package: Path | None = None
+    ) -> str:
         """Register the run's model and return its version; one digest is registered once under a name.
 
         Args:
             name: The model's name in the registry.
             record: The packed model.
             tags: What the version is to carry, beside its digest and hash.
+            package: The folder that the model was packed into, for a local store to share the file with.
 
         Raises:
             TrackingStoreError: The store cannot be used or does not hold the model.
         """
         with self._errors():
-            return versions.register(self._client, self._run(), record, name=name, tags=tags)
+            return versions.register(self._client, self._run(), record, name=name, tags=tags, package=package)
 
     def find_run(self, *, run_id: str, uid: str) -> "Run | None":
         """Return the run of an id, or of a uid where another store gave it another id."""

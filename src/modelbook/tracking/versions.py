@@ -74,7 +74,13 @@ def logged_model(client: "MlflowClient", run: "Run", digest: str) -> "LoggedMode
 
 
 def register(
-    client: "MlflowClient", run: "Run", record: ModelRecord, *, name: str, tags: Mapping[str, str]
+    client: "MlflowClient",
+    run: "Run",
+    record: ModelRecord,
+    *,
+    name: str,
+    tags: Mapping[str, str],
+    package: Path | None = None,
 ) -> str:
     """Register a run's model and return its version; one digest is registered once under a name.
 
@@ -84,6 +90,7 @@ def register(
         record: The packed model.
         name: The model's name in the registry.
         tags: What the version is to carry, beside its digest and hash.
+        package: The folder that the model was packed into, for a local store to share the file with.
 
     Raises:
         TrackingStoreError: The run does not hold the model.
@@ -99,6 +106,8 @@ def register(
             where=f"run {run.info.run_id}",
             hint="run the pipeline again, which records it",
         )
+    if package is not None:
+        _relink(package / record.file, logged.artifact_location)
     _ensure_registered_model(client, name)
     version = client.create_model_version(
         name,
