@@ -53,7 +53,7 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The 
 
 
 def _write_settings(console: Console, assignments: list[str]) -> None:
-    from modelbook.config import CONFIG_PATH, set_values
+    from modelbook.config import CONFIG_PATH, set_values, spell
 
     values = {}
     for assignment in assignments:
@@ -63,7 +63,7 @@ def _write_settings(console: Console, assignments: list[str]) -> None:
         values[key] = value
     if values:
         for key, (old, new) in set_values(Path.cwd() / CONFIG_PATH, values).items():
-            console.note(f"{CONFIG_PATH}: {key}: {old} → {new}")
+            console.note(f"{CONFIG_PATH}: {key}: {spell(old)} → {spell(new)}")
 
 
 def _print(console: Console, outcome: "RunOutcome") -> None:

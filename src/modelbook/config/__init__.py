@@ -24,7 +24,15 @@ from modelbook.config.sections import (
     TrackingConfig,
     TrainingConfig,
 )
-from modelbook.config.settings import CONFIG_PATH, Config, ConfigLike, load_config, mask_password, set_values
+from modelbook.config.settings import (
+    CONFIG_PATH,
+    Config,
+    ConfigLike,
+    load_config,
+    mask_password,
+    set_values,
+    spell,
+)
 
 __all__ = [
     "CONFIG_PATH",
@@ -55,4 +63,5 @@ __all__ = [
     "load_config",
     "mask_password",
     "set_values",
+    "spell",
 ]

@@ -210,6 +210,18 @@ def mask_password(url: str | None) -> str | None:
     return f"{head}{mark}{masked}{sharp}{fragment}"
 
 
+def spell(value: Any) -> str:
+    """Return a setting as YAML spells it: on one line, without the secrets of a URL.
+
+    Example:
+        >>> spell(None), spell(True), spell("ridge"), spell([1, 2.5])
+        ('null', 'true', 'ridge', '[1, 2.5]')
+    """
+    if isinstance(value, str):
+        return mask_password(value) or ""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

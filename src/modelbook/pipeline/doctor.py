@@ -37,10 +37,15 @@ def examine(root: Path) -> list[Finding]:
     try:
         config = load_config(root)
     except ModelbookError as error:
-        return [*findings, Finding(name="config", is_well=False, detail=str(error), hint=error.hint or "")]
+        return [*findings, _amiss("config", error)]
     findings.append(Finding(name="config", is_well=True, detail=str(CONFIG_PATH)))
     looks: list[Callable[[Config], Finding]] = [_dvc, _data, _writable, _store]
     return [*findings, *(look(config) for look in looks), *_old_store(config)]
+
+
+def _amiss(name: str, error: ModelbookError) -> Finding:
+    got = error.as_dict()["got"] or error.where
+    return Finding(name=name, is_well=False, detail=f"{error.what}: {got}", hint=error.hint or "")
 
 
 def _git() -> Finding:
@@ -90,8 +95,7 @@ def _store(config: Config) -> Finding:
     try:
         open_client(config).search_experiments(max_results=1)
     except ModelbookError as error:
-        detail = f"{error.what}: {error.got or where}"
-        return Finding(name="tracking", is_well=False, detail=detail, hint=error.hint or "")
+        return _amiss("tracking", error)
     return Finding(name="tracking", is_well=True, detail=where)
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from modelbook.config import spell
+
 _LONGEST_VALUE = 60
 
 
@@ -49,7 +51,7 @@ def _differences(key: str, old: Any, new: Any) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = spell(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 

@@ -53,6 +53,7 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
     clones included.
 
     Raises:
+        NotFoundError: There is no model of that name.
         TrackingStoreError: The store cannot be used.
     """
     local = ModelRegistry(config).versions(name)
@@ -61,6 +62,8 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
     by_number = {(version.name, str(version.version)): version for version in remote}
     known = [_merged(entry, by_number.pop((entry.name, entry.mlflow_version or ""), None)) for entry in local]
     others = [_only_in_mlflow(version) for version in by_number.values()]
+    if name and not known and not others:
+        raise NotFoundError("there is no such model", where=name, hint="`modelbook models` lists them")
     return sorted([*known, *others], key=lambda version: version.created_at, reverse=True)
 
 
@@ -81,9 +84,10 @@ def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:
     client = open_client(config)
     with store_errors(config.tracking_uri):
         for name in names:
+            quote = '"' if "'" in name else "'"
             token: Any = None
             while True:
-                page = client.search_model_versions(f"name = '{name}'", page_token=token)
+                page = client.search_model_versions(f"name = {quote}{name}{quote}", page_token=token)
                 for version in page:
                     yield client.get_model_version(name, version.version)
                 token = page.token

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from modelbook.config import Config
 from modelbook.files import write_whole
+from modelbook.logs import PipelineLogger
 from modelbook.records import EvaluationReport, RunMetadata
 
 FOLDER = "logs/runs"
@@ -27,8 +30,8 @@ def keep_run(config: Config, metadata: RunMetadata, *, evaluation: EvaluationRep
 
 
 def kept_runs(config: Config) -> list[RunMetadata]:
-    """Return the runs of the journal, the latest first."""
-    runs = [RunMetadata.read(path) for path in _entries(config)]
+    """Return the runs of the journal, the latest first; what cannot be read is named and left out."""
+    runs = filter(None, map(_read, _entries(config)))
     return sorted(runs, key=lambda run: run.started_at, reverse=True)
 
 
@@ -46,3 +49,11 @@ def run_before(config: Config, metadata: RunMetadata) -> RunMetadata | None:
 
 def _entries(config: Config) -> Iterator[Path]:
     return config.path(FOLDER).glob(f"*/{METADATA_FILE}")
+
+
+def _read(path: Path) -> RunMetadata | None:
+    try:
+        return RunMetadata.read(path)
+    except (OSError, ValidationError):
+        PipelineLogger("journal").warning(f"{path} cannot be read: that run is left out")
+        return None

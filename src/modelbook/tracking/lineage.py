@@ -5,7 +5,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from modelbook.config import Config
+from modelbook.config import Config, mask_password
 from modelbook.files import file_hash
 from modelbook.records import CodeState, DataVersion, Environment, Lineage
 
@@ -21,7 +20,6 @@ _NEVER_DIRTY = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/*.dvc")
 # A git that runs this process, as in a hook, points these at its own repository.
 _POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 _LARGEST_UNTRACKED_BYTES = 1 << 20
-_PASSWORD = re.compile(r"(://[^\s/:@]+):[^\s/]+@")
 
 
 def read_lineage(
@@ -95,7 +93,7 @@ def command_line() -> str:
     arguments = sys.orig_argv
     if Path(sys.argv[0]).name in {"modelbook", "__main__.py"}:
         arguments = ["modelbook", *sys.argv[1:]]
-    return _PASSWORD.sub(r"\1:***@", shlex.join(arguments))
+    return shlex.join(mask_password(word) or "" for word in arguments)
 
 
 def lineage_tags(lineage: Lineage) -> dict[str, str]:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelbook.config import Config
 from modelbook.errors import NotFoundError, UsageError
@@ -186,11 +186,9 @@ def _journal_runs(config: Config, *, sort: str | None, query: str) -> list[RunSu
     if kind not in {"metrics", "params"}:
         raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
 
-    def key(run: RunSummary) -> Any:
-        value = getattr(run, kind).get(name)
-        return (value is None, value)
-
-    return sorted(runs, key=key, reverse=direction.strip().upper() == "DESC")
+    known = [run for run in runs if name in getattr(run, kind)]
+    known.sort(key=lambda run: getattr(run, kind)[name], reverse=direction.strip().upper() == "DESC")
+    return known + [run for run in runs if name not in getattr(run, kind)]
 
 
 def _journal_summary(config: Config, run: RunMetadata) -> RunSummary:
