@@ -331,7 +331,7 @@ def modelbook(capsys):
     return run
 
 
-def free_port() -> int:
+def unused_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -369,6 +369,12 @@ def _wait_for(url: str, server: subprocess.Popen, timeout_s: float = 60) -> None
     pytest.fail("MLflow's server did not start")
 
 
+@pytest.fixture(scope="module")
+def free_port():
+    """Return a port of loopback where nothing listens."""
+    return unused_port()
+
+
 @pytest.fixture(scope="session")
 def run_mlflow():
     """Return a context manager that runs MLflow's server in a folder, on a port."""
@@ -378,5 +384,5 @@ def run_mlflow():
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory):
     """Return the address of an MLflow server on loopback."""
-    with running_mlflow(tmp_path_factory.mktemp("server"), free_port()) as address:
+    with running_mlflow(tmp_path_factory.mktemp("server"), unused_port()) as address:
         yield address

@@ -1,6 +1,5 @@
 """A tracking store that is away, or goes away while a run is on."""
 
-import socket
 import time
 
 import orjson
@@ -10,18 +9,10 @@ TREES = "model.hyperparameters.random_forest.n_estimators"
 
 
 @pytest.fixture(scope="module")
-def port():
-    """A port of loopback where nothing listens yet."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def run_alone(new_project, port, tmp_path_factory):
+def run_alone(new_project, free_port, tmp_path_factory):
     """A project that ran while its tracking server was away, with the answer and the seconds it took."""
     project = new_project.copy(tmp_path_factory.mktemp("away") / "houses")
-    project.set({"tracking.uri": f"http://127.0.0.1:{port}"})
+    project.set({"tracking.uri": f"http://127.0.0.1:{free_port}"})
     began = time.monotonic()
     answer = project.modelbook("--json", "run")
     return project, answer, time.monotonic() - began
@@ -57,9 +48,9 @@ def test_a_dead_server_does_not_make_a_further_run(run_alone):
 
 
 @pytest.fixture
-def start_server(run_mlflow, port, tmp_path):
+def start_server(run_mlflow, free_port, tmp_path):
     """Return a context manager that starts the server."""
-    return lambda: run_mlflow(tmp_path, port)
+    return lambda: run_mlflow(tmp_path, free_port)
 
 
 def test_the_server_gets_the_run_once_it_is_there(run_alone, start_server, tmp_path):
