@@ -42,7 +42,10 @@ def mlflow_page(config: Config, *, host: str, port: int) -> Iterator[str]:
     _refuse_taken(host, port)
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     process = subprocess.Popen(  # noqa: S603 (a list, never a shell)
-        _command(config, host, port), env=_environment(config), cwd=config.root
+        _command(config, host, port),
+        env=_environment(config),
+        cwd=config.root,
+        stdout=2,  # what it says is no result
     )
     try:
         _await(address, process)
