@@ -6,7 +6,6 @@ import select
 import shlex
 import shutil
 import sys
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 
 import typer
 
+from modelbook.cli.progress import PlainProgress, choose_progress
 from modelbook.errors import ModelbookError, NotFoundError, UsageError
 
 
@@ -25,6 +25,7 @@ class Console:
         self.is_quiet = False
         self.is_debug = False
         self.directory = "."
+        self._progress = PlainProgress()
 
     def configure(self, *, directory: str, is_json: bool, is_quiet: bool, is_debug: bool) -> None:
         """Take the global options and show what the stages log from now on."""
@@ -33,10 +34,12 @@ class Console:
         logger = logging.getLogger("modelbook")
         logger.setLevel(logging.WARNING if is_quiet else logging.INFO)
         logger.propagate = False
-        logger.handlers = [_Progress()]
+        self._progress = choose_progress()
+        logger.handlers = [self._progress]
 
     def document(self, content: Mapping[str, Any] | Sequence[Any]) -> None:
         """Print the result as the one JSON document; does nothing without --json."""
+        self._progress.end()
         if self.is_json:
             import orjson
 
@@ -45,11 +48,13 @@ class Console:
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result for people; does nothing with --json."""
+        self._progress.end()
         if not self.is_json:
             _print(text, style=style)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print a table for people: drawn on a terminal, separated by tabs elsewhere."""
+        self._progress.end()
         if self.is_json:
             return
         if not sys.stdout.isatty():
@@ -77,10 +82,12 @@ class Console:
     def note(self, text: str) -> None:
         """Print a line beside the result, on stderr."""
         if not self.is_quiet:
+            self._progress.end()
             _print(text, is_result=False)
 
     def fail(self, error: ModelbookError) -> None:
         """Print an error with everything it knows."""
+        self._progress.end()
         if self.is_debug:
             traceback.print_exception(error)
         self.document({"error": error.as_dict()})
@@ -89,10 +96,10 @@ class Console:
         for line in rest:
             _print(line, is_result=False)
 
-    def interrupted(self) -> None:
-        """Say that the user stopped the command."""
-        self.document({"error": {"code": "interrupted", "exit_code": 130, "what": "interrupted"}})
-        words = "interrupted: nothing is half written; run the command again to go on"
+    def stopped(self, how: str, exit_code: int) -> None:
+        """Say that the command was stopped from outside: "interrupted" or "terminated"."""
+        self.document({"error": {"code": how, "exit_code": exit_code, "what": how}})
+        words = f"{how}: nothing is half written; run the command again to go on"
         _print(words, style="red", is_result=False)
 
     def crash(self, error: Exception) -> None:
@@ -114,21 +121,6 @@ class Console:
             # Python flushes the streams when it ends, and would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return bool(closed)
-
-
-class _Progress(logging.Handler):
-    """Prints what the stages log on stderr, each line with the time since the command began."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._start = time.monotonic()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        elapsed = f"{time.monotonic() - self._start:6.1f}s"
-        style = {"WARNING": "yellow", "ERROR": "red"}.get(record.levelname)
-        text = record.getMessage()
-        label = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        _print(f"{elapsed}  {label}{text}", style=style, is_result=False)
 
 
 def _print(text: str, *, style: str | None = None, is_result: bool = True) -> None:

@@ -88,8 +88,11 @@ def _run(console: Console, arguments: list[str]) -> int:
     except typer.Exit as ended:
         code = ended.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        console.interrupted()
+        console.stopped("interrupted", EXIT_INTERRUPTED)
         code = EXIT_INTERRUPTED
+    except _Terminated:
+        console.stopped("terminated", EXIT_TERMINATED)
+        code = EXIT_TERMINATED
     except ModelbookError as error:
         console.fail(error)
         code = error.exit_code
@@ -124,9 +127,13 @@ def _global_first(arguments: list[str]) -> tuple[list[str], list[str]]:
     return options, others
 
 
+class _Terminated(SystemExit):
+    """Somebody asked the process to end."""
+
+
 def _terminate(_signal: int, _frame: object) -> Never:
     """Unwind as on an interruption, so that an open run is closed and no lock is left."""
-    sys.exit(EXIT_TERMINATED)
+    raise _Terminated(EXIT_TERMINATED)
 
 
 def _as_usage_error(error: TyperException) -> UsageError:
