@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from modelbook.models.package import pack
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import enter_run, parameters
-from modelbook.records import ModelRecord, RunMetadata
+from modelbook.records import Lineage, ModelRecord, RunMetadata
 from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.tracker import MLflowTracker
 
@@ -54,7 +55,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
     )
     with MLflowTracker(config) as tracker:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
-        tracker.start_run(name, lineage=lineage, started_at=started_at)
+        _start(tracker, name, lineage=lineage, started_at=started_at)
         log.info(f"run {name} ({tracker.run_id})")
         result = _make_outputs(trainer, train, test, log=log)
         metadata = RunMetadata(
@@ -73,6 +74,15 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         metadata.write(config.path(layout.METADATA))
         _enter(tracker, metadata, config, log=log)
     return metadata
+
+
+def _start(tracker: MLflowTracker, name: str, *, lineage: Lineage, started_at: datetime) -> None:
+    """Open the run, after closing the one before it where a killed process left that open."""
+    note = tracker.config.path(layout.OPENED_RUN)
+    if note.is_file():
+        tracker.close_abandoned(note.read_text(encoding="utf-8"))
+    run_id = tracker.start_run(name, lineage=lineage, started_at=started_at)
+    write_whole(note, run_id.encode())
 
 
 class _Result(NamedTuple):

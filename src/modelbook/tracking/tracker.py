@@ -273,6 +273,15 @@ class MLflowTracker:
                 self._client.set_terminated(self.run_id, status=status, end_time=moment)
         self._is_active = False
 
+    def close_abandoned(self, run_id: str) -> None:
+        """Mark a run as `KILLED` if it is still open; one that the store does not know is left alone."""
+        if not self.is_recording:
+            return
+        run = self.find_run(run_id=run_id, uid=run_id)
+        if run is not None and run.info.status == "RUNNING":
+            with self._errors():
+                self._client.set_terminated(run_id, status="KILLED", end_time=_milliseconds(self._clock()))
+
     def stop_recording(self) -> None:
         """Write nothing more, as where the store went away; the run stays open there and can be resumed."""
         self._is_active = False

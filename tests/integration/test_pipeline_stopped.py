@@ -1,0 +1,166 @@
+"""A run that is interrupted, terminated, or fails in the user's own code."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+OWN = '''
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+
+
+class Slow(RegressorMixin, BaseEstimator):
+    """Takes a minute to fit, unless a file `quick` lies in the project."""
+
+    def fit(self, X, y):
+        if not Path("quick").exists():
+            Path("fitting").touch()
+            time.sleep(60)
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.mean_)
+
+
+class Broken(RegressorMixin, BaseEstimator):
+    """Fails to fit."""
+
+    def fit(self, X, y):
+        raise RuntimeError("out of luck")
+
+    def predict(self, X):
+        return X
+'''
+RUN = (sys.executable, "-m", "modelbook", "run")
+
+
+@pytest.fixture(scope="module")
+def slow_project(finished_project, tmp_path_factory):
+    """A project with a first run of the random forest, whose next model takes a minute to fit."""
+    project = finished_project.copy(tmp_path_factory.mktemp("slow") / "houses")
+    project.write("features.py", OWN)
+    project.write(".gitignore", (project.root / ".gitignore").read_text() + "quick\nfitting\n")
+    project.set({"model.algorithm": "Slow", "model.hyperparameters.Slow": "{}"})
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def slow(slow_project, tmp_path):
+    return slow_project.copy(tmp_path / "houses")
+
+
+def stop_in_fit(project, command, number):
+    """Start a command, send its process group a signal once it fits, and return exit code and stderr."""
+    process = subprocess.Popen(
+        command,
+        cwd=project.root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (project.root / "fitting").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(process.communicate()[1])
+        time.sleep(0.1)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=30)
+    return process.returncode, said
+
+
+def stopped_and_usable(project):
+    """Assert that the stopped run is on record as KILLED, and that the next one succeeds."""
+    first, stopped = project.recorded
+    assert (first.info.status, stopped.info.status) == ("FINISHED", "KILLED")
+    assert stopped.data.params == stopped.data.metrics == {}
+    assert len(project.registry) == 1
+    project.write("quick", "")
+    outcome = project.run()
+    assert (outcome.gate.passed, outcome.recorded, outcome.model.version) == (True, "mlflow", "2")
+    assert [run.info.status for run in project.recorded] == ["FINISHED", "KILLED", "FINISHED"]
+    assert {stage.status for stage in project.run().stages} == {"cached"}
+
+
+@pytest.mark.parametrize("options", [(), ("--no-dvc",)], ids=["dvc", "no-dvc"])
+def test_ctrl_c_stops_run(slow, options):
+    """Ctrl-C in the fit exits 130 with a word, leaves a KILLED run, and the next run succeeds."""
+    code, said = stop_in_fit(slow, (*RUN, *options), signal.SIGINT)
+    assert code == 130
+    assert "interrupted: nothing is half written" in said
+    assert "Traceback" not in said
+    stopped_and_usable(slow)
+
+
+def test_ctrl_c_stops_dvc_repro(slow):
+    """Ctrl-C during `dvc repro` leaves a KILLED run, and the next run succeeds."""
+    code, said = stop_in_fit(slow, ("dvc", "repro"), signal.SIGINT)
+    assert code != 0
+    assert "interrupted: nothing is half written" in said
+    assert "Traceback" not in said
+    stopped_and_usable(slow)
+
+
+def test_termination_stops_run(slow):
+    """SIGTERM in the fit exits 143, leaves a KILLED run, and the next run succeeds."""
+    code, said = stop_in_fit(slow, RUN, signal.SIGTERM)
+    assert code == 143
+    assert "terminated" in said
+    assert "Traceback" not in said
+    stopped_and_usable(slow)
+
+
+def test_a_killed_process_leaves_no_lock_and_no_open_run(slow):
+    """After kill -9 in the fit the next run succeeds, and closes what was left open."""
+    code, _ = stop_in_fit(slow, RUN, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert [run.info.status for run in slow.recorded] == ["FINISHED", "RUNNING"]
+    slow.write("quick", "")
+    outcome = slow.run()
+    assert outcome.model.version == "2"
+    assert [run.info.status for run in slow.recorded] == ["FINISHED", "KILLED", "FINISHED"]
+
+
+@pytest.mark.parametrize("options", [(), ("--no-dvc",)], ids=["dvc", "no-dvc"])
+def test_code_that_fails_in_fit(slow, modelbook, options):
+    """An exception of the user's own code exits 2 with file and line, no traceback; the run is FAILED."""
+    slow.set({"model.algorithm": "Broken", "model.hyperparameters.Broken": "{}"})
+    answer = modelbook("-C", slow.root, "run", *options)
+    line = OWN.splitlines().index('        raise RuntimeError("out of luck")') + 1
+    assert answer.code == 2
+    assert f"features.py:{line}" in answer.stderr
+    assert "RuntimeError" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert [run.info.status for run in slow.recorded] == ["FINISHED", "FAILED"]
+    slow.set({"model.algorithm": "random_forest"})
+    assert slow.run().recorded == "mlflow"
+
+
+def test_debug_shows_the_traceback(slow, modelbook):
+    """With --debug the traceback of the user's own code is there."""
+    slow.set({"model.algorithm": "Broken", "model.hyperparameters.Broken": "{}"})
+    answer = modelbook("-C", slow.root, "--debug", "run", "--no-dvc")
+    assert answer.code == 2
+    assert "Traceback" in answer.stderr
+    assert "out of luck" in answer.stderr
+
+
+def test_dvc_repro_with_code_that_fails(slow):
+    """Under `dvc repro` the same words come out, and DVC says which stage failed."""
+    slow.set({"model.algorithm": "Broken", "model.hyperparameters.Broken": "{}"})
+    done = slow.call("dvc", "repro")
+    assert done.returncode != 0
+    assert "RuntimeError" in done.stderr
+    assert "failed to reproduce 'train'" in done.stderr
+    assert "Traceback" not in done.stderr
