@@ -91,7 +91,8 @@ def write_batches(path: Path, batches: Iterable[pa.Table], *, schema: pa.Schema,
 
 def _parquet_batches(path: Path, rows: int) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+        # With pre_buffer the bytes of every row group stay in memory to the end (apache/arrow#39808).
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             for batch in file.iter_batches(rows):
                 yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
