@@ -8,6 +8,8 @@ import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -115,12 +117,14 @@ class Console:
         self.fail(unexpected)
 
     def is_closed(self) -> bool:
-        """Return whether whoever read the output has gone, as `head` does; nothing more is written then."""
-        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_broken(stream)]
-        for stream in closed:
-            # Python flushes the streams when it ends, and would complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return bool(closed)
+        """Return whether whoever read the output has gone, as `head` does."""
+        return any(_is_closed(stream) for stream in (sys.stdout, sys.stderr))
+
+    def mute(self) -> None:
+        """Write no more to an output that nobody reads: Python would when it ends, and complain."""
+        for stream in (sys.stdout, sys.stderr):
+            if _is_closed(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _print(text: str, *, style: str | None = None, is_result: bool = True) -> None:
@@ -129,10 +133,11 @@ def _print(text: str, *, style: str | None = None, is_result: bool = True) -> No
     typer.secho(text, fg=style, err=not is_result, color=False if is_plain else None)
 
 
-def _is_broken(stream: TextIO) -> bool:
-    """Return whether the other end of a pipe is closed."""
+def _is_closed(stream: TextIO) -> bool:
+    """Return whether a stream is a pipe whose other end is closed."""
     watch = select.poll()
-    watch.register(stream, 0)
+    with suppress(UnsupportedOperation):  # it is no file, as in a notebook
+        watch.register(stream, 0)
     return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
@@ -147,7 +152,9 @@ def _program() -> str:
 def _is_on_path(program: str) -> bool:
     """Return whether a program's name alone would start it in the user's shell."""
     found = shutil.which(Path(program).name)
-    return found is not None and Path(program).is_absolute() and Path(found).samefile(program)
+    return (
+        found is not None and Path(program).is_absolute() and Path(found).resolve() == Path(program).resolve()
+    )
 
 
 def chdir(directory: str) -> None:

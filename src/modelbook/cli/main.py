@@ -74,7 +74,12 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     console = Console()
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(console, sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = _run(console, sys.argv[1:] if arguments is None else arguments)
+    except BrokenPipeError:
+        console.mute()
+        code = EXIT_OUTPUT_CLOSED
+    sys.exit(code)
 
 
 def _run(console: Console, arguments: list[str]) -> int:
@@ -99,9 +104,9 @@ def _run(console: Console, arguments: list[str]) -> int:
     except TyperException as error:
         console.fail(_as_usage_error(error))
         code = UsageError.exit_code
-    except Exception as error:  # noqa: BLE001 (the last resort: no traceback unless asked for)
+    except Exception as error:  # the last resort: no traceback unless asked for
         if isinstance(error, BrokenPipeError) and console.is_closed():
-            return EXIT_OUTPUT_CLOSED
+            raise
         console.crash(error)
         code = ModelbookError.exit_code
     return code
