@@ -56,6 +56,7 @@ def mlflow_page(config: Config, *, host: str, port: int) -> Iterator[str]:
             process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def _command(config: Config, host: str, port: int) -> list[str]:
