@@ -255,9 +255,7 @@ def houses(rows: int = 300) -> pl.DataFrame:
     return pl.DataFrame({"area": area, "rooms": rooms, "town": town, "price": price.round(2)})
 
 
-def lay_down(
-    root: Path, table: pl.DataFrame | str, *, target: str, task: str = "auto", **settings
-) -> Project:
+def lay_down(root: Path, table: pl.DataFrame | str, *, target: str, task: str = "auto") -> Project:
     """Make a project of a table, or of the text of a CSV file, as `modelbook init --data` does."""
     from modelbook.scaffold.project import create_project
     from modelbook.scaffold.source import Source
@@ -267,22 +265,33 @@ def lay_down(
     source.write_text(table if isinstance(table, str) else table.write_csv(), encoding="utf-8")
     create_project(root, Source(str(source), target), task=task)
     small = {"model.hyperparameters.random_forest.n_estimators": "5", "training.n_jobs": "2"}
-    set_values(root / "config/config.yaml", small | settings)
+    set_values(root / "config/config.yaml", small)
     project = Project(root)
     project.commit()
     return project
 
 
 @pytest.fixture(scope="session")
-def make_project():
-    """Return a function that makes a project of a table in a folder."""
-    return lay_down
+def make_project(tmp_path_factory):
+    """Return a function that makes a project with an empty store, which MLflow takes seconds to make."""
+    from modelbook.tracking.store import open_client
+
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(load_config({"tracking": {"uri": f"sqlite:///{store}"}}))
+
+    def make(root: Path, table: pl.DataFrame | str, **options: str) -> Project:
+        project = lay_down(root, table, **options)
+        (root / "logs").mkdir()
+        shutil.copy(store, root / "logs/mlflow.db")
+        return project
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory):
+def new_project(make_project, tmp_path_factory):
     """Return a project that has not run yet, to be read and copied."""
-    return lay_down(tmp_path_factory.mktemp("new") / "houses", houses(), target="price")
+    return make_project(tmp_path_factory.mktemp("new") / "houses", houses(), target="price")
 
 
 @pytest.fixture(scope="session")
@@ -304,6 +313,18 @@ def fresh(new_project, tmp_path):
 def project(finished_project, tmp_path):
     """Return a project of the test's own that has run once."""
     return finished_project.copy(tmp_path / "houses")
+
+
+@pytest.fixture
+def plain_mlflow(monkeypatch):
+    """Return a function that loads a version of a project's model as those do who have MLflow alone."""
+    from mlflow import pyfunc
+
+    def load(project, version="1"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", project.config.tracking_uri)
+        return pyfunc.load_model(f"models:/{project.config.tracking.model_name}/{version}")
+
+    return load
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,6 @@ def test_a_store_lost_while_registering_loses_nothing(project, break_store, meth
 
 def test_a_damaged_database_stops_before_training(fresh, modelbook):
     """A store of the project's own that cannot be used exits 7 and says which, before anything is fitted."""
-    (fresh.root / "logs").mkdir()
     (fresh.root / "logs/mlflow.db").write_text("no database at all")
     answer = modelbook("-C", fresh.root, "run")
     assert answer.code == 7

@@ -41,15 +41,6 @@ def tailored(new_project, tmp_path_factory):
     return project
 
 
-def model_of(project, version="1"):
-    """Load a version with MLflow alone, as its users do."""
-    import mlflow
-
-    mlflow.set_tracking_uri(project.config.tracking_uri)
-    mlflow.set_registry_uri(project.config.tracking_uri)
-    return mlflow.pyfunc.load_model(f"models:/{project.config.tracking.model_name}/{version}")
-
-
 def folder_of(project, version="1"):
     client = project.client
     source = client.get_model_version_download_uri(project.config.tracking.model_name, version)
@@ -61,9 +52,9 @@ def rows_of(project):
     return table.drop(columns=project.config.data.target)
 
 
-def test_plain_mlflow_predicts_what_was_recorded(tailored):
+def test_plain_mlflow_predicts_what_was_recorded(tailored, plain_mlflow):
     """Loaded by MLflow, the model predicts for the test rows exactly what the run recorded."""
-    predicted = model_of(tailored).predict(rows_of(tailored))
+    predicted = plain_mlflow(tailored).predict(rows_of(tailored))
     assert np.array_equal(predicted, tailored.predictions["predicted"].to_numpy())
 
 
@@ -93,9 +84,9 @@ def test_requirements_are_exact_and_public(tailored):
     assert conda["dependencies"][-1] == {"pip": [f"{name}=={version}" for name, version in pins.items()]}
 
 
-def test_the_input_example_fits_the_signature(tailored):
+def test_the_input_example_fits_the_signature(tailored, plain_mlflow):
     """The example's rows are raw training rows that go through the signature."""
-    model = model_of(tailored)
+    model = plain_mlflow(tailored)
     example = model.metadata.load_input_example(str(folder_of(tailored)))
     assert list(example.columns) == ["area", "rooms", "town"]
     assert len(model.predict(example)) == 5
@@ -111,32 +102,32 @@ def test_the_input_example_fits_the_signature(tailored):
     ],
     ids=lambda series: str(series.dtype),
 )
-def test_whole_numbers_with_gaps_are_taken_as_they_come(tailored, rooms):
+def test_whole_numbers_with_gaps_are_taken_as_they_come(tailored, plain_mlflow, rooms):
     """A column of whole numbers that may be missing is accepted in every form that pandas gives it."""
     table = pd.DataFrame({"area": [50.0, 60.0, 70.0], "rooms": rooms, "town": ["Brno", "Porto", "Brno"]})
     as_floats = table.assign(rooms=rooms.astype("float64"))
-    model = model_of(tailored)
+    model = plain_mlflow(tailored)
     assert np.array_equal(model.predict(table), model.predict(as_floats))
 
 
-def test_a_category_that_training_did_not_see(tailored):
+def test_a_category_that_training_did_not_see(tailored, plain_mlflow):
     """An unknown and a missing category are predicted, not refused."""
     table = pd.DataFrame({"area": [50.0, 60.0], "rooms": [2, 2], "town": ["Atlantis", None]})
-    assert np.isfinite(model_of(tailored).predict(table)).all()
+    assert np.isfinite(plain_mlflow(tailored).predict(table)).all()
 
 
-def test_a_missing_column_and_a_wrong_type_are_refused_by_name(tailored):
+def test_a_missing_column_and_a_wrong_type_are_refused_by_name(tailored, plain_mlflow):
     """MLflow's schema enforcement names the column that is missing or of another type."""
     from mlflow.exceptions import MlflowException
 
-    model = model_of(tailored)
+    model = plain_mlflow(tailored)
     with pytest.raises(MlflowException, match="town"):
         model.predict(pd.DataFrame({"area": [50.0], "rooms": [2]}))
     with pytest.raises(MlflowException, match="area"):
         model.predict(pd.DataFrame({"area": ["large"], "rooms": [2], "town": ["Brno"]}))
 
 
-def test_two_versions_with_different_code_in_one_process(tailored, tmp_path):
+def test_two_versions_with_different_code_in_one_process(tailored, plain_mlflow, tmp_path):
     """Models with different features.py live side by side: each runs the code that it was trained with."""
     project = tailored.copy(tmp_path / "houses")
     rows = rows_of(project)
@@ -146,7 +137,7 @@ def test_two_versions_with_different_code_in_one_process(tailored, tmp_path):
     second = project.predictions["predicted"].to_numpy()
     assert outcome.model.version == "2"
     assert not np.array_equal(first, second)
-    models = {version: model_of(project, version) for version in ("1", "2", "1")}
+    models = {version: plain_mlflow(project, version) for version in ("1", "2", "1")}
     own = {version: load_model(f"models:/houses/{version}", config=project.root) for version in ("2", "1")}
     for version, expected in {"1": first, "2": second}.items():
         assert np.array_equal(models[version].predict(rows), expected)

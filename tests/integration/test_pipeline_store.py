@@ -27,6 +27,7 @@ def entered_once(before, project):
 def without_mlflow(new_project, tmp_path_factory):
     """A project that ran with MLflow off, with the answer of `run --json`."""
     project = new_project.copy(tmp_path_factory.mktemp("local") / "houses")
+    (project.root / "logs/mlflow.db").unlink()
     project.set({"training.enable_mlflow": "false"})
     return project, project.modelbook("--json", "run")
 
