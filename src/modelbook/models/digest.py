@@ -91,6 +91,8 @@ class _StateHasher:
 
     def _object(self, value: Any) -> bytes:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        if kind == "lightgbm.basic.Booster":
+            return _digest(kind, _trees(value).encode())
         try:
             reduced = value.__reduce_ex__(_REDUCE_PROTOCOL)
         except (TypeError, AttributeError) as error:
@@ -105,6 +107,16 @@ class _StateHasher:
         rebuild, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
         content = (rebuild, arguments, state, list(items or ()), dict(pairs or ()))
         return self._sequence(kind, content)
+
+
+def _trees(booster: Any) -> str:
+    """Return what LightGBM writes of a model, but for the settings that it was fitted with.
+
+    They name the number of threads, which does not show in the trees; the estimator around the booster has
+    every other one of them.
+    """
+    model, _, rest = booster.model_to_string(num_iteration=-1).partition("\nparameters:\n")
+    return str(model + rest.partition("\nend of parameters\n")[2])
 
 
 def _digest(kind: str, *parts: bytes | memoryview) -> bytes:
