@@ -32,9 +32,16 @@ def run(
 
     console: Console = context.obj
     disable_telemetry()
-    _write_settings(console, assignments or [])
+    settings = _parsed(assignments or [])
     with redirect_stdout(sys.stderr):  # whatever the user's own code prints is no result
-        outcome = run_pipeline(Path.cwd(), use_dvc=not no_dvc, force=force, refresh=refresh, is_waiting=wait)
+        outcome = run_pipeline(
+            Path.cwd(),
+            settings=settings,
+            use_dvc=not no_dvc,
+            force=force,
+            refresh=refresh,
+            is_waiting=wait,
+        )
     console.document(outcome.model_dump(mode="json"))
     _print(console, outcome)
     if not outcome.gate.passed:
@@ -45,25 +52,23 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The 
     """Run one stage, as dvc.yaml asks for."""
     from modelbook.config import load_config
     from modelbook.pipeline.run import disable_telemetry
-    from modelbook.pipeline.stages import run_stage
+    from modelbook.pipeline.stages import refuse_changed_settings, run_stage
 
     del context
     disable_telemetry()
-    run_stage(name, load_config(Path.cwd()))
+    config = load_config(Path.cwd())
+    run_stage(name, config)
+    refuse_changed_settings(config, stage=name)
 
 
-def _write_settings(console: Console, assignments: list[str]) -> None:
-    from modelbook.config import CONFIG_PATH, set_values, spell
-
-    values = {}
+def _parsed(assignments: list[str]) -> dict[str, str]:
+    settings = {}
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator or not key:
             raise UsageError("--set takes KEY=VALUE", got=assignment, expected="training.seed=7")
-        values[key] = value
-    if values:
-        for key, (old, new) in set_values(Path.cwd() / CONFIG_PATH, values).items():
-            console.note(f"{CONFIG_PATH}: {key}: {spell(old)} → {spell(new)}")
+        settings[key] = value
+    return settings
 
 
 def _print(console: Console, outcome: "RunOutcome") -> None:

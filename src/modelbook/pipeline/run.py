@@ -2,18 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from modelbook.config import Config, load_config
+from modelbook.config import CONFIG_PATH, Config, load_config, set_values, spell
 from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
 from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.reasons import reasons
-from modelbook.pipeline.stages import STAGES, run_stage
+from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
 from modelbook.pipeline.workspace import dvc_errors, track
 from modelbook.records import (
     EvaluationReport,
@@ -71,24 +72,33 @@ class RunOutcome(Record):
 
 
 def run_pipeline(
-    root: Path, *, use_dvc: bool = True, force: bool = False, refresh: bool = False, is_waiting: bool = False
+    root: Path,
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    use_dvc: bool = True,
+    force: bool = False,
+    refresh: bool = False,
+    is_waiting: bool = False,
 ) -> RunOutcome:
     """Bring every output of a project up to date and return what it came to.
 
     Args:
         root: The project's folder.
+        settings: What to write into config.yaml first, as `set_values` takes it.
         use_dvc: Whether DVC decides what has to run; without it every stage runs.
         force: Whether every stage runs even if nothing changed.
         refresh: Whether a URL or a database is read again.
         is_waiting: Whether to wait while another run holds the project.
 
     Raises:
+        ConfigError: The settings are wrong.
         ProjectBusyError: Another run holds the project.
         ModelbookError: A stage failed.
     """
-    config = load_config(root)
     log = PipelineLogger("run")
-    with hold_project(config, command=command_line(), is_waiting=is_waiting):
+    with hold_project(load_config(root), command=command_line(), is_waiting=is_waiting):
+        # Not before: another run may be reading the settings, or have changed them while this one waited.
+        config = _configured(root, settings, log)
         if warning := old_file_store(config):
             log.warning(warning)
         _bring_source(config, use_dvc=use_dvc, refresh=refresh)
@@ -97,6 +107,13 @@ def run_pipeline(
             (_run_with_dvc if use_dvc else _run_all)(config, results, force=force)
             _ensure_recorded(config, results, log=log)
         return outcome(config, tuple(results))
+
+
+def _configured(root: Path, settings: Mapping[str, str], log: PipelineLogger) -> Config:
+    changes = set_values(root / CONFIG_PATH, settings) if settings else {}
+    for key, (old, new) in changes.items():
+        log.info(f"{CONFIG_PATH}: {key}: {spell(old)} → {spell(new)}")
+    return load_config(root)
 
 
 def outcome(config: Config, results: tuple[StageResult, ...] = ()) -> RunOutcome:
@@ -224,6 +241,7 @@ def _in_this_process(config: Config, executed: list[str]) -> Iterator[None]:
             return
         executed.append(stage.name)
         run_stage(stage.name, config)
+        refuse_changed_settings(config, stage=stage.name)
 
     dvc.stage.run.cmd_run = cmd_run
     try:

@@ -7,8 +7,8 @@ itself. The heavy libraries are imported by the stage that needs them.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from modelbook.config import Config
-from modelbook.errors import UsageError
+from modelbook.config import CONFIG_PATH, Config, load_config
+from modelbook.errors import ConfigError, UsageError
 from modelbook.files import whole_file
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
@@ -36,6 +36,20 @@ def run_stage(name: str, config: Config) -> None:
         log.warning(f"stage {name} did not finish: {type(error).__name__}")
         raise
     log.stage_end(name.capitalize())
+
+
+def refuse_changed_settings(config: Config, *, stage: str) -> None:
+    """Fail where config.yaml is not what a stage ran with any more: DVC would note down the new settings.
+
+    Raises:
+        ConfigError: The settings changed.
+    """
+    if load_config(config.root).as_dict() != config.as_dict():
+        raise ConfigError(
+            f"the settings changed while stage {stage} ran",
+            where=str(config.path(CONFIG_PATH)),
+            hint="run the command again: the stage then runs with the new ones",
+        )
 
 
 def ingest(config: Config, log: PipelineLogger) -> None:
