@@ -1,5 +1,6 @@
 """The local registry: models/model_registry/registry.json and the files it names; it needs no server."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from modelbook.config import ConfigLike, load_config
 from modelbook.errors import GateRejectedError, ModelbookError, NotFoundError
-from modelbook.files import file_hash, link_or_copy, storage_errors, write_whole
+from modelbook.files import file_hash, link_or_copy, storage_errors, whole_file, write_whole
 from modelbook.logs import STAMP, now
 from modelbook.records import EvaluationReport, GateVerdict, ModelVersion, Record, RunMetadata
 
@@ -148,7 +149,9 @@ class ModelRegistry:
         version = _free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})
         name = self.config.tracking.model_name
         folder = FOLDER / name / version
-        link_or_copy(source, self.config.path(folder / source.name))
+        # A file of the pipeline's is only ever replaced; one of the user's may be written over in place.
+        keep = link_or_copy if run else _copy
+        keep(source, self.config.path(folder / source.name))
         for code in sorted((source.parent / _CODE).glob("*.py")):
             write_whole(self.config.path(folder / _CODE / code.name), code.read_bytes())
         return ModelVersion(
@@ -163,6 +166,11 @@ class ModelRegistry:
             model=run.model if run else None,
             metadata=other,
         )
+
+
+def _copy(source: Path, destination: Path) -> None:
+    with whole_file(destination) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _as_run(metadata: RunMetadata | Mapping[str, Any]) -> tuple[RunMetadata | None, dict[str, Any]]:
@@ -208,10 +216,10 @@ def _free_name(name: str, taken: set[str]) -> str:
     return free
 
 
-def _migrated(content: dict[str, Any]) -> dict[str, Any]:
+def _migrated(content: Any) -> Any:
     """Return what an older Modelbook wrote in today's form; there is only one form so far."""
-    version = content.get("schema_version", SCHEMA_VERSION)
-    if version > SCHEMA_VERSION:
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ModelbookError(
             "the local registry was written by a newer Modelbook",
             got=f"schema_version {version}",

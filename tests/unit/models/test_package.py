@@ -29,6 +29,8 @@ from modelbook.models.package import (
 )
 from modelbook.models.train import ModelTrainer
 
+TASKS = ("regression", "classification")
+
 
 @pytest.fixture
 def packed(table, settings, tmp_path):
@@ -52,7 +54,7 @@ def packed(table, settings, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("kind", product(CATALOGUE, ["regression", "classification"]), ids=" ".join)
+@pytest.mark.parametrize("kind", list(product(CATALOGUE, TASKS)), ids=" ".join)
 def test_every_algorithm_comes_back_whole(packed, table, kind):
     """A packed model predicts, when unpacked, what it predicted before, and has the same digest."""
     algorithm, task = kind
