@@ -175,6 +175,7 @@ def test_no_reference(project, reference: str):
 
 def test_looking_makes_no_store(fresh):
     """Looking for a model where nothing was recorded leaves no database behind."""
+    (fresh.root / "logs/mlflow.db").unlink()
     with pytest.raises(NotFoundError):
         load_model("unknown", config=fresh.root)
     assert not (fresh.root / "logs/mlflow.db").exists()
