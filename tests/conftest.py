@@ -272,17 +272,23 @@ def lay_down(root: Path, table: pl.DataFrame | str, *, target: str, task: str = 
 
 
 @pytest.fixture(scope="session")
-def make_project(tmp_path_factory):
-    """Return a function that makes a project with an empty store, which MLflow takes seconds to make."""
+def empty_store(tmp_path_factory):
+    """Return the file of an empty SQLite store, to be copied: MLflow takes seconds to make one."""
     from modelbook.tracking.store import open_client
 
     store = tmp_path_factory.mktemp("store") / "mlflow.db"
     open_client(load_config({"tracking": {"uri": f"sqlite:///{store}"}}))
+    return store
+
+
+@pytest.fixture(scope="session")
+def make_project(empty_store):
+    """Return a function that makes a project with an empty store."""
 
     def make(root: Path, table: pl.DataFrame | str, **options: str) -> Project:
         project = lay_down(root, table, **options)
         (root / "logs").mkdir()
-        shutil.copy(store, root / "logs/mlflow.db")
+        shutil.copy(empty_store, root / "logs/mlflow.db")
         return project
 
     return make

@@ -17,7 +17,6 @@ from modelbook.records import DataVersion, Lineage, ModelRecord
 from modelbook.tracking import versions
 from modelbook.tracking.lineage import command_line, lineage_tags, read_lineage
 from modelbook.tracking.store import is_remote, open_client, store_errors
-from modelbook.tracking.versions import DIGEST_TAG, HASH_TAG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,10 +218,6 @@ class MLflowTracker:
         if self.is_recording:
             with self._errors():
                 versions.log_packed_model(self._client, self._run(), record, package=package, example=example)
-            self.set_tags(
-                {DIGEST_TAG: record.digest, HASH_TAG: record.sha256}
-                | {f"modelbook.code.{file.name}": file.sha256 for file in record.code}
-            )
 
     def register(
         self, name: str, record: ModelRecord, *, tags: Mapping[str, str], package: Path | None = None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DIGEST_TAG = "modelbook.model_digest"
 HASH_TAG = "modelbook.model_sha256"
+CODE_TAG = "modelbook.code."
 
 RECORD_FILE = "modelbook.json"
 
@@ -33,6 +34,9 @@ def log_packed_model(
 ) -> None:
     """Record a packed model with a run, unless the run holds one of its digest already.
 
+    Tags of the run and of the model vouch for the files; they are written first, so that no model is ever
+    without them.
+
     Args:
         client: The store.
         run: The run.
@@ -40,7 +44,7 @@ def log_packed_model(
         package: The folder that it was packed into.
         example: A few rows of raw columns.
     """
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, RunTag
     from mlflow.models import Model
 
     from modelbook.models.package import trusted_types
@@ -49,9 +53,9 @@ def log_packed_model(
     if logged_model(client, run, record.digest) is not None:
         return
     run_id, experiment_id = run.info.run_id, run.info.experiment_id
-    logged = client.create_logged_model(
-        experiment_id, name=_LOGGED_NAME, source_run_id=run_id, tags={DIGEST_TAG: record.digest}
-    )
+    tags = _vouching_tags(record)
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    logged = client.create_logged_model(experiment_id, name=_LOGGED_NAME, source_run_id=run_id, tags=tags)
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     _copy_metrics(client, run, logged.model_id)
     with tempfile.TemporaryDirectory() as name:
@@ -124,6 +128,11 @@ def registered_version(client: "MlflowClient", name: str, digest: str) -> str | 
     query = f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'"
     found = client.search_model_versions(query, max_results=1)
     return str(found[0].version) if found else None
+
+
+def _vouching_tags(record: ModelRecord) -> dict[str, str]:
+    hashes = {DIGEST_TAG: record.digest, HASH_TAG: record.sha256}
+    return hashes | {f"{CODE_TAG}{file.name}": file.sha256 for file in record.code}
 
 
 def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
