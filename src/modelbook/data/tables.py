@@ -28,6 +28,7 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 _SEPARATORS: dict[Format, str] = {"csv": ",", "tsv": "\t"}
+_SIGNS = {";": "';'", "\t": "tabs", ",": "','", "|": "'|'"}
 _HEAD_BYTES = _TAIL_BYTES = 1 << 16
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -49,7 +50,7 @@ def table_format(name: str | Path) -> Format:
             "the name of a file does not say which format the table has",
             where=str(name),
             expected=f"a name that ends in {', '.join(FORMATS)}; all but the last also with .gz",
-            hint="rename the file, and data.source and data.raw with it",
+            hint="save it as CSV, Parquet or JSON lines; a spreadsheet (.xlsx, .ods) can be exported as CSV",
         )
     return found
 
@@ -176,14 +177,23 @@ def _check_names(path: Path, columns: list[str], separator: str) -> None:
             expected="a name of its own for each column",
             hint="rename or remove the columns in the source",
         )
-    if len(columns) == 1 and any(other in columns[0] for other in ";\t,|"):
-        raise DataReadError(
-            "the columns of the table are not divided as the file's name says",
-            where=str(path),
-            got="one column, whose name contains another separator",
-            expected=f"columns divided by {'tabs' if separator == chr(9) else 'commas'}",
-            hint="save the file with commas, or name it .tsv if it has tabs",
-        )
+    found = max(_SIGNS, key=columns[0].count)
+    if len(columns) == 1 and found in columns[0]:
+        raise _divided_otherwise(path, found, expected=separator)
+
+
+def _divided_otherwise(path: Path, found: str, *, expected: str) -> DataReadError:
+    hints = {
+        "\t": "name it .tsv, or save it with commas or as Parquet",
+        ",": "name it .csv, or save it with tabs or as Parquet",
+    }
+    return DataReadError(
+        "the columns of the table are not divided as the file's name says",
+        where=str(path),
+        got=f"one column; its columns seem to be separated by {_SIGNS[found]}",
+        expected=f"columns separated by {_SIGNS[expected]}",
+        hint=hints.get(found, "save it with commas, as .tsv with tabs, or as Parquet"),
+    )
 
 
 def _check_end(path: Path, width: int, separator: str) -> None:
@@ -213,9 +223,15 @@ def _translated(error: BaseException, path: Path) -> Exception:
 
 def _unopened(error: OSError, path: Path) -> DataReadError:
     if isinstance(error, FileNotFoundError):
-        hint = "check data.source and data.raw; `dvc pull` fetches a table that others have pushed"
+        hint = "check the path; in a project that others share, `dvc pull` fetches the table they pushed"
         return DataReadError("there is no such file", where=str(path), hint=hint)
-    return DataReadError("the file cannot be read", where=str(path), got=error.strerror or str(error))
+    return DataReadError(
+        "the file cannot be read",
+        where=str(path),
+        got="a folder" if path.is_dir() else error.strerror or str(error),
+        expected="a file that you may read",
+        hint="check the path",
+    )
 
 
 def _malformed(error: BaseException, path: Path) -> DataError:
@@ -270,5 +286,8 @@ def _cut(path: Path, got: str) -> DataReadError:
 
 def _empty(path: Path) -> DataReadError:
     return DataReadError(
-        "the file is empty", where=str(path), expected="a table", hint="check data.source and how it is made"
+        "the file is empty",
+        where=str(path),
+        expected="a table",
+        hint="check the path and how the file is made",
     )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from modelbook.data.download import download
 from modelbook.data.ingest import DataIngestor
 from modelbook.data.tables import table_format
-from modelbook.errors import UsageError
+from modelbook.errors import DataReadError, UsageError
 from modelbook.files import storage_errors, whole_file
 
 RAW_FOLDER = "data/raw"
@@ -85,6 +85,7 @@ def choose_source(*, example: str | None, data: str | None, target: str | None, 
 
     Raises:
         UsageError: The options do not go together.
+        DataReadError: The source is a folder.
     """
     if (example is None) == (data is None):
         got = "both" if example else "neither"
@@ -100,6 +101,13 @@ def choose_source(*, example: str | None, data: str | None, target: str | None, 
             "--data needs --target", expected="the column to predict", hint="add --target COLUMN"
         )
     source = Source(data or "", target, query=query)
+    if not source.scheme and Path(source.address).is_dir():
+        raise DataReadError(
+            "the source is a folder",
+            where=source.address,
+            expected="a file with one table",
+            hint="give --data one file: CSV, Parquet or JSON lines",
+        )
     is_database = source.scheme not in {"", "http", "https"}
     if is_database != (query is not None):
         what = "a database needs --query" if is_database else "--query is for a database"

@@ -118,7 +118,8 @@ def test_only_a_header_is_a_table_without_rows(write):
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet", "t.csv.gz"])
 def test_empty_file(write, name):
     """A file of no bytes is refused as empty."""
-    assert refusal(write(name, b"")).what == "the file is empty"
+    error = refusal(write(name, b""))
+    assert (error.what, error.hint) == ("the file is empty", "check the path and how the file is made")
 
 
 @pytest.mark.parametrize("content", [b"\n\n", gzip.compress(b"")], ids=["blank", "gzipped"])
@@ -133,12 +134,14 @@ def test_absent_file(tmp_path):
     error = refusal(tmp_path / "t.csv")
     assert error.what == "there is no such file"
     assert error.where == str(tmp_path / "t.csv")
+    assert error.hint.startswith("check the path")
 
 
 def test_folder_in_place_of_a_file(tmp_path):
     """A folder is not a table."""
     (tmp_path / "t.csv").mkdir()
-    assert refusal(tmp_path / "t.csv").what == "the file cannot be read"
+    error = refusal(tmp_path / "t.csv")
+    assert (error.what, error.got) == ("the file cannot be read", "a folder")
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t", "t.parquet.gz", "t.gz", "t.pkl"])
@@ -147,6 +150,7 @@ def test_unknown_format(name):
     with pytest.raises(DataReadError, match="does not say which format") as caught:
         table_format(name)
     assert ".jsonl" in caught.value.expected
+    assert "save it as CSV, Parquet or JSON lines" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
@@ -159,11 +163,21 @@ def test_duplicate_column_names(write, name):
     assert error.got == "'a', 'b'"
 
 
-def test_other_separator(write):
-    """Semicolons in a .csv are pointed out, not read as one column."""
-    error = refusal(write("t.csv", "rooms;price\n3;100\n"))
+@pytest.mark.parametrize(
+    ("name", "sign", "found", "expected", "hint"),
+    [
+        ("t.csv", ";", "';'", "','", "save it with commas, as .tsv with tabs, or as Parquet"),
+        ("t.csv", "|", "'|'", "','", "save it with commas, as .tsv with tabs, or as Parquet"),
+        ("t.csv", "\t", "tabs", "','", "name it .tsv, or save it with commas or as Parquet"),
+        ("t.tsv", ",", "','", "tabs", "name it .csv, or save it with tabs or as Parquet"),
+    ],
+)
+def test_other_separator(write, name, sign, *, found, expected, hint):
+    """A separator that the name does not stand for is told, with the next step, not read as one column."""
+    error = refusal(write(name, "rooms;price;area\n3;100;5\n".replace(";", sign)))
     assert "not divided as the file's name says" in error.what
-    assert error.expected == "columns divided by commas"
+    assert error.got == f"one column; its columns seem to be separated by {found}"
+    assert (error.expected, error.hint) == (f"columns separated by {expected}", hint)
 
 
 @pytest.mark.parametrize("text", ['a,b\n1,2\n3,"x\n5,6\n', 'a,b\n1,2\n3,"x', 'a,"b\n1,2\n'])

@@ -50,6 +50,14 @@ def test_options_that_do_not_go_together(options: dict[str, str], message: str):
     assert caught.value.exit_code == 2
 
 
+def test_folder(tmp_path: Path):
+    """A folder is no table, and one file is asked for."""
+    with pytest.raises(DataReadError, match="the source is a folder") as caught:
+        choose_source(example=None, data=str(tmp_path), target="y", query=None)
+    assert caught.value.exit_code == 3
+    assert "one file" in str(caught.value.hint)
+
+
 def test_password_stays_out():
     """A password in a URL is not passed on to config.yaml, and that is said."""
     address, notes = without_password("https://ann:s3cret@example.org:8443/a.csv")
