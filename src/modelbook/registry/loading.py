@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbook.config import Config, ConfigLike, load_config
+from modelbook.config import CONFIG_PATH, Config, ConfigLike, load_config
 from modelbook.errors import ModelRefusedError, NotFoundError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.records import ModelRecord, ModelVersion
@@ -63,14 +63,17 @@ class _Stored:
     version: str | None = None
 
 
-def load_model(ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool = False) -> "Pipeline":
+def load_model(
+    ref: str | Path, *, config: ConfigLike | None = None, allow_pickle: bool = False
+) -> "Pipeline":
     """Return a registered or recorded model, every file of which is what was recorded.
 
     Args:
         ref: `NAME`, `NAME/VERSION` or `NAME@ALIAS` for a model that is looked up in the local registry first;
             `models:/…` for one in MLflow's registry, and `runs:/RUN_ID` for that of a run; the path of a
             `.joblib` file. A bare name means the version in production, or the newest where none is.
-        config: The project.
+        config: The project; by default that of the current folder. Where there is none, MLFLOW_TRACKING_URI
+            says where MLflow is.
         allow_pickle: Whether a `.joblib` file may be read, which executes whatever it holds.
 
     Raises:
@@ -83,14 +86,16 @@ def load_model(ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool 
 
 
 def find_model(
-    ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool = False
+    ref: str | Path, *, config: ConfigLike | None = None, allow_pickle: bool = False
 ) -> tuple["Pipeline", ModelRecord | None]:
     """Return a model as `load_model` does, with the record of it; a `.joblib` file has none."""
     found = open_model(ref, config=config, allow_pickle=allow_pickle)
     return found.pipeline, found.record
 
 
-def open_model(ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool = False) -> FoundModel:
+def open_model(
+    ref: str | Path, *, config: ConfigLike | None = None, allow_pickle: bool = False
+) -> FoundModel:
     """Return a model as `load_model` does, with the record of it and the version that it turned out to be.
 
     Raises:
@@ -102,6 +107,8 @@ def open_model(ref: str | Path, *, config: ConfigLike = ".", allow_pickle: bool 
     text = str(ref)
     if text.endswith(".joblib"):
         return FoundModel(_load_joblib(Path(text), allow_pickle=allow_pickle), None)
+    if config is None:
+        config = "." if CONFIG_PATH.is_file() else {}
     settings = load_config(config)
     if text.startswith(("runs:/", "models:/")):
         return _load_from_mlflow(settings, text)

@@ -89,7 +89,7 @@ class MLflowTracker:
             raise UsageError("a run is open already", hint="end it with end_run() first")
         started_at = started_at or self._clock()
         name = run_name or f"{self.config.model.algorithm}_{started_at.strftime(STAMP)}"
-        self.uid = self.run_id = uid or self.uid
+        self.uid = self.run_id = uid or uuid.uuid4().hex
         self._is_active = True
         if self._client_or_none is None:
             return self.run_id
@@ -107,6 +107,8 @@ class MLflowTracker:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record settings. MLflow keeps a parameter's first value and refuses another."""
+        if not self.is_recording:
+            return
         from mlflow.entities import Param
 
         entities = [Param(key, _bounded(value)) for key, value in params.items()]
@@ -122,6 +124,8 @@ class MLflowTracker:
             step: The step that they belong to.
             moment: When they were measured; now by default.
         """
+        if not self.is_recording:
+            return
         from mlflow.entities import Metric
 
         stamp = _milliseconds(moment or self._clock())
@@ -129,12 +133,16 @@ class MLflowTracker:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record tags; a later value replaces an earlier one."""
+        if not self.is_recording:
+            return
         from mlflow.entities import RunTag
 
         self._log(tags=[RunTag(key, _bounded(value)) for key, value in tags.items()])
 
     def log_inputs(self, versions: Iterable[DataVersion]) -> None:
         """Record data files as MLflow dataset inputs, with DVC's hash as their digest."""
+        if not self.is_recording:
+            return
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         inputs = [
@@ -150,9 +158,8 @@ class MLflowTracker:
             )
             for version in versions
         ]
-        if self.is_recording:
-            with self._errors():
-                self._client.log_inputs(self._active_run_id, datasets=inputs)
+        with self._errors():
+            self._client.log_inputs(self._active_run_id, datasets=inputs)
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
         """Record a file.
@@ -359,8 +366,6 @@ class MLflowTracker:
     def _log(
         self, *, params: Sequence[Any] = (), metrics: Sequence[Any] = (), tags: Sequence[Any] = ()
     ) -> None:
-        if not self.is_recording:
-            return
         run_id = self._active_run_id
         with self._errors():
             for start in range(0, max(len(params), len(metrics), len(tags)), _BATCH):
