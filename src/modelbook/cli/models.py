@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelbook.cli.console import Console
+from modelbook.errors import NotFoundError
 
 if TYPE_CHECKING:
     from modelbook.registry.listing import VersionSummary
@@ -29,7 +30,15 @@ def models(
         _show(console, find_version(config, ref))
         return
     found = list_versions(config, ref)
+    if not found and ref:
+        raise NotFoundError(
+            "there is no such model", where=ref, hint="`modelbook models` lists what there is"
+        )
     console.document([version.model_dump(mode="json") for version in found])
+    if not found and ref:
+        raise NotFoundError(
+            "there is no such model", where=ref, hint="`modelbook models` lists what there is"
+        )
     if not found:
         console.line("no versions yet: `modelbook run` registers the first that passes its gate")
         return

@@ -90,10 +90,20 @@ def _print(console: Console, outcome: "RunOutcome") -> None:
     )
     console.line()
     console.line(f"run      {outcome.run_name}  {outcome.run_id}")
-    console.line(f"gate     {outcome.gate.verdict}", style=_COLOURS.get(outcome.gate.verdict))
+    _print_gate(console, outcome)
     _print_version(console, outcome)
     console.line(f"report   {console.path('reports/report.html')}")
     console.line(f"next     {console.command('ui')}  shows the runs on MLflow's own page", style="green")
+
+
+def _print_gate(console: Console, outcome: "RunOutcome") -> None:
+    gate = outcome.gate
+    why = (
+        ""
+        if gate.checks
+        else ": no thresholds are set; evaluation.thresholds in config/config.yaml takes them"
+    )
+    console.line(f"gate     {gate.verdict}{why}", style=_COLOURS.get(gate.verdict, "yellow"))
 
 
 def _print_version(console: Console, outcome: "RunOutcome") -> None:

@@ -14,8 +14,8 @@ def judge(metrics: Mapping[str, float], config: ConfigLike) -> GateDecision:
     """Return the verdict on a model: rejected as soon as one metric misses its limits.
 
     Limits themselves are accepted values. A metric that is absent or NaN fails its check, because what was
-    not measured cannot be vouched for. Without thresholds the verdict is `passed` with no checks: the gate
-    was asked and asks nothing of a model; `none` is kept for models that never came to a gate.
+    not measured cannot be vouched for. Without thresholds the verdict is `none`: nothing was asked of the
+    model, so nothing vouches for it, though nothing keeps it from being registered.
 
     Args:
         metrics: The metrics of the test rows by bare name, as `compute_metrics` gives them.
@@ -32,6 +32,8 @@ def judge(metrics: Mapping[str, float], config: ConfigLike) -> GateDecision:
     """
     thresholds = load_config(config).evaluation.thresholds
     checks = tuple(_check(name, metrics.get(name), limits) for name, limits in thresholds.items())
+    if not checks:
+        return GateDecision(verdict=GateVerdict.NONE, checks=())
     passed = all(check.passed for check in checks)
     return GateDecision(verdict=GateVerdict.PASSED if passed else GateVerdict.REJECTED, checks=checks)
 

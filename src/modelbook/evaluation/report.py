@@ -159,9 +159,7 @@ def _judgement(name: str, change: float | None) -> str:
 def _sentence(gate: GateDecision) -> str:
     missed = [check for check in gate.checks if not check.passed]
     if gate.verdict is GateVerdict.NONE:
-        return "No gate was asked about this model."
-    if not gate.checks:
-        return "The settings name no thresholds, so there was nothing to miss."
+        return "The settings name no thresholds (evaluation.thresholds), so nothing was asked of the model."
     if not missed:
         return "Every threshold is kept."
     names = ", ".join(_label(check) for check in missed)
@@ -201,7 +199,7 @@ def _worst(content: ReportContent) -> list[dict[str, Any]]:
     """Return the test rows that were missed the furthest, or the most confidently, by row number."""
     table = content.predictions.reset_index(drop=True)
     if content.metadata.model.task == "regression":
-        table["error"] = table["predicted"] - table["actual"]
+        table["error"] = table["actual"] - table["predicted"]
         order = table["error"].abs().sort_values(ascending=False, kind="stable", na_position="first").index
         return list(_numbered(table.loc[order[:_MAX_WORST], ["actual", "predicted", "error"]]))
     mistakes = table[table["actual"].astype(object) != table["predicted"].astype(object)]

@@ -192,6 +192,16 @@ def build_estimator(config: Config, n_jobs: int | None = None) -> Any:
     return estimator
 
 
+def check_algorithm(config: Config) -> None:
+    """Return quietly where `model.algorithm` names an estimator; what it takes is looked at when it is built.
+
+    Raises:
+        ConfigError: There is no such algorithm.
+    """
+    if config.model.algorithm not in CATALOGUE:
+        _user_class(config)
+
+
 def hyperparameter_error(config: Config, error: Exception) -> ConfigError:
     """Return what an estimator said about its hyperparameters as an error with the config path."""
     named = _PARAMETER.match(str(error))

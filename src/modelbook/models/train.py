@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from modelbook.config import Config, ConfigLike, load_config
 from modelbook.data.split import split_rows
-from modelbook.errors import DataInvalidError, ModelbookError, UsageError
+from modelbook.errors import ConfigError, DataInvalidError, ModelbookError, UsageError
+from modelbook.features.code import USER_CODE
 from modelbook.features.engineer import FeatureEngineer, transform_errors
 from modelbook.logs import now
 from modelbook.models.estimators import code_files, thread_count
@@ -199,12 +200,23 @@ class ModelTrainer:
             raise UsageError("X and y are not of one length", got=f"{len(X)} and {len(y)} rows")
         return target_array(y, self.config.project.task)
 
+    def _checked(self, computed: Array, *, rows: int) -> Array:
+        """Return what an estimator computed if it is one result a row; the user's own may err here."""
+        if len(computed) == rows and (computed.ndim == 1 or computed.shape[1:] == (len(self.classes),)):
+            return computed
+        raise ConfigError(
+            f"{self.config.model.algorithm} does not predict one value a row",
+            mistakes=(f"for {rows} rows it returned an array of shape {computed.shape}",),
+            where=str(self.config.path(USER_CODE)),
+            hint="let predict return (n_rows,), and predict_proba (n_rows, n_classes)",
+        )
+
     def _computed(self, method: Callable[[pd.DataFrame], Array], X: pd.DataFrame) -> Array:
         if not len(X):
             raise DataInvalidError("there are no rows to predict")
         try:
             with transform_errors(self.config):
-                return in_chunks(method, X, threads=self.threads)
+                return self._checked(in_chunks(method, X, threads=self.threads), rows=len(X))
         except ModelbookError:
             raise
         except ValueError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelbook.config import CONFIG_PATH, Config, load_config, mask_password
 from modelbook.errors import ModelbookError
+from modelbook.pipeline.check import check_dvc_files, check_project
 from modelbook.records import Record
 from modelbook.tracking.store import old_file_store, open_client
 
@@ -39,7 +40,7 @@ def examine(root: Path) -> list[Finding]:
     except ModelbookError as error:
         return [*findings, _amiss("config", error)]
     findings.append(Finding(name="config", is_well=True, detail=str(CONFIG_PATH)))
-    looks: list[Callable[[Config], Finding]] = [_dvc, _data, _writable, _store]
+    looks: list[Callable[[Config], Finding]] = [_dvc, _pipeline, _data, _writable, _store]
     return [*findings, *(look(config) for look in looks), *_old_store(config)]
 
 
@@ -68,6 +69,18 @@ def _dvc(config: Config) -> Finding:
         return Finding(name="dvc", is_well=True, detail="the project is under DVC's care")
     hint = "run `dvc init` there, or use `modelbook run --no-dvc`"
     return Finding(name="dvc", is_well=False, detail="the project is not under DVC's care", hint=hint)
+
+
+def _pipeline(config: Config) -> Finding:
+    try:
+        check_project(config, use_dvc=config.path(".dvc").is_dir())
+        check_dvc_files(config)
+    except ModelbookError as error:
+        mistakes = getattr(error, "mistakes", ())
+        return Finding(
+            name="pipeline", is_well=False, detail="; ".join((error.what, *mistakes)), hint=error.hint or ""
+        )
+    return Finding(name="pipeline", is_well=True, detail=f"algorithm {config.model.algorithm}")
 
 
 def _data(config: Config) -> Finding:

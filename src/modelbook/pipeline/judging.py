@@ -133,7 +133,7 @@ def _say_verdict(gate: GateDecision, log: PipelineLogger) -> None:
         value = "not measured" if check.value is None else format_number(check.value)
         say = log.info if check.passed else log.warning
         say(f"{check.metric} {value} ({_limits(check.min, check.max)}): {'ok' if check.passed else 'missed'}")
-    log.info(f"gate: {gate.verdict}")
+    log.info(f"gate: {gate.verdict}" if gate.checks else "gate: none, since no thresholds are set")
 
 
 def _limits(minimum: float | None, maximum: float | None) -> str:

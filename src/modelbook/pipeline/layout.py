@@ -1,5 +1,8 @@
 """Where a project's files are, as paths in the project."""
 
+PIPELINE = "dvc.yaml"
+LOCK = "dvc.lock"
+
 INGESTED = "data/interim/ingested.parquet"
 VALIDATED = "data/interim/validated.parquet"
 REJECTED = "data/processed/rejected.parquet"

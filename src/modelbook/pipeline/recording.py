@@ -1,7 +1,6 @@
 """A finished run entered into the tracking store, out of nothing but the files it left behind."""
 
 import tempfile
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ def enter_run(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -
     """
     tracker.log_params(metadata.params)
     tracker.log_metrics(metadata.metrics, moment=metadata.ended_at)
-    tracker.log_inputs(metadata.lineage.data)
+    tracker.log_lineage(metadata.lineage)
     with tempfile.TemporaryDirectory() as name:
         _lay_out_artifacts(Path(name), metadata, config)
         tracker.log_artifacts(name)
@@ -102,18 +101,10 @@ def _text(value: Any) -> str:
 
 
 def _lay_out_artifacts(folder: Path, metadata: RunMetadata, config: Config) -> None:
-    from ruamel.yaml import YAML
-
     plots = config.path(layout.PLOTS)
     shown = sorted(path for path in plots.iterdir() if path.suffix in {".png", ".txt"})
     for path in (*shown, config.path(layout.METADATA), config.path(layout.PREDICTIONS)):
         write_whole(folder / path.name, path.read_bytes())
-    settings = StringIO()
-    YAML(typ="safe", pure=True).dump(metadata.lineage.config, settings)
-    write_whole(folder / "config.yaml", settings.getvalue().encode())
-    write_whole(folder / "environment.lock", metadata.lineage.environment.lock.encode())
-    if metadata.lineage.code.patch is not None:
-        write_whole(folder / "uncommitted.patch", metadata.lineage.code.patch)
 
 
 def _example(config: Config, metadata: RunMetadata) -> "pd.DataFrame":

@@ -12,6 +12,7 @@ from modelbook.config import CONFIG_PATH, Config, load_config, set_values, spell
 from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
+from modelbook.pipeline.check import check_project
 from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.reasons import reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
@@ -101,6 +102,7 @@ def run_pipeline(
         config = _configured(root, settings, log)
         if warning := old_file_store(config):
             log.warning(warning)
+        check_project(config, use_dvc=use_dvc)
         _bring_source(config, use_dvc=use_dvc, refresh=refresh)
         results: list[StageResult] = []
         with suppress(GateRejectedError):  # the outcome says so

@@ -98,7 +98,7 @@ def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:
 def _merged(entry: ModelVersion, remote: "MLflowVersion | None") -> VersionSummary:
     return VersionSummary(
         name=entry.name,
-        version=entry.mlflow_version,
+        version=entry.mlflow_version if remote else None,
         local_version=entry.version,
         stage=entry.stage,
         aliases=tuple(remote.aliases) if remote else (),

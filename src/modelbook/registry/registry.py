@@ -82,7 +82,7 @@ class ModelRegistry:
                 "metrics": metrics,
             }
             entry = entry.model_copy(update=news)
-            self._save(registry, entry)
+            self._save(_without_number(registry, entry), entry)
         return entry.version
 
     def versions(self, name: str | None = None) -> tuple[ModelVersion, ...]:
@@ -206,6 +206,18 @@ def _of_digest(registry: _Registry, name: str, run: RunMetadata | None) -> Model
         return None
     entries = (entry for entry in registry.versions if entry.name == name and entry.model)
     return next((entry for entry in entries if entry.model and entry.model.digest == run.model.digest), None)
+
+
+def _without_number(registry: _Registry, entry: ModelVersion) -> _Registry:
+    """Take an entry's MLflow version from every other one: that was a version of a store since lost."""
+    return _Registry(
+        versions=tuple(
+            other.model_copy(update={"mlflow_version": None})
+            if other.name == entry.name and other.mlflow_version == entry.mlflow_version
+            else other
+            for other in registry.versions
+        )
+    )
 
 
 def _free_name(name: str, taken: set[str]) -> str:

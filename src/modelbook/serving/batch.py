@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,8 @@ class _Answerer:
         self._model, self._source = model, source
         self._reader = InputReader(scan_table(source), record, where=str(source))
         self._typed = _typed_schema(record) if is_typing else pa.schema([])
-        self._added = _added_columns(record, has_probabilities=hasattr(model, "predict_proba"))
-        _refuse_clashes(given.names, self._added.names, source)
+        added = _added_columns(record, has_probabilities=hasattr(model, "predict_proba"))
+        self._added = _beside(added, given.names)
         own = {field.name: field for field in self._typed}
         self.schema = pa.schema(
             [*(own.get(field.name, field) for field in given), *self._added], metadata=given.metadata
@@ -136,9 +136,9 @@ def predict_file(
     """Write a table again with a model's predictions beside its rows, and return the number of rows.
 
     The output has the columns of the source, then `prediction` and, for a classifier, `probability_<class>`
-    in the order of the classes. Columns of text formats that the model takes have the model's types in
-    Parquet; every other one passes through as it is. Rows keep their order, and how many there are does not
-    show in the memory that it takes.
+    in the order of the classes, with `_2` and so on where the source has a column of that name. Columns of
+    text formats that the model takes have the model's types in Parquet; every other one passes through as it
+    is. Rows keep their order, and how many there are does not show in the memory that it takes.
 
     Args:
         model: The fitted pipeline; every `n_jobs` in it is set to 1.
@@ -152,8 +152,7 @@ def predict_file(
     Raises:
         UsageError: The output is the source, or either has a name that says no format.
         DataReadError: The source cannot be read.
-        DataInvalidError: The source lacks a column, holds a value of another type, or has a column already
-            that the predictions need.
+        DataInvalidError: The source lacks a column or holds a value of another type.
         StorageError: The output cannot be written.
     """
     check_files(source, output)
@@ -269,15 +268,17 @@ def _added_columns(record: ModelRecord, *, has_probabilities: bool) -> pa.Schema
     )
 
 
-def _refuse_clashes(given: list[str], added: list[str], source: Path) -> None:
-    if clashes := [name for name in added if name in given]:
-        raise DataInvalidError(
-            "the table has columns that the predictions would need",
-            where=str(source),
-            got=", ".join(map(repr, clashes)),
-            expected=f"no column named {', '.join(map(repr, added))}",
-            hint="rename or remove them",
-        )
+def _beside(added: pa.Schema, given: Sequence[str]) -> pa.Schema:
+    """Return the added columns under names that the source does not have."""
+    return pa.schema([field.with_name(_free_name(field.name, given)) for field in added])
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def _as_columns(

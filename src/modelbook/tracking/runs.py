@@ -70,7 +70,9 @@ def list_runs(
     if not config.training.enable_mlflow:
         return _journal_runs(config, sort=sort, query=query)[:limit]
     runs = _search(open_client(config), config, sort=sort, query=query, limit=limit)
-    return [_summary(run) for run in runs]
+    found = [_summary(run) for run in runs]
+    _refuse_unknown_order(found, sort)
+    return found
 
 
 def find_run(config: Config, ref: str) -> RunSummary:
@@ -170,6 +172,17 @@ def _summary(run: "Run") -> RunSummary:
         params=run.data.params,
         metrics=run.data.metrics,
     )
+
+
+def _refuse_unknown_order(runs: list[RunSummary], sort: str | None) -> None:
+    """Refuse to order by what no run has: MLflow would give them in any order and say nothing."""
+    kind, _, rest = (sort or "").partition(".")
+    name = rest.partition(" ")[0].strip("`")
+    if not runs or kind not in {"metrics", "params"}:
+        return
+    known = sorted({key for run in runs for key in getattr(run, kind)})
+    if name not in known:
+        raise UsageError(f"no run has {kind}.{name}", expected=", ".join(f"{kind}.{key}" for key in known))
 
 
 def _journal_runs(config: Config, *, sort: str | None, query: str) -> list[RunSummary]:

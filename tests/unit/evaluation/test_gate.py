@@ -44,9 +44,11 @@ def test_what_was_not_measured_fails(metrics):
     assert check.value is None
 
 
-def test_without_thresholds_everything_passes():
-    """The gate was asked and asks nothing: passed, with no checks."""
-    assert judge({"rmse": 1.0}, settings()) == GateDecision(verdict=GateVerdict.PASSED, checks=())
+def test_without_thresholds_nothing_vouches_for_a_model():
+    """Where nothing is asked the verdict is none, which keeps no model from being registered."""
+    decision = judge({"rmse": 1.0}, settings())
+    assert decision == GateDecision(verdict=GateVerdict.NONE, checks=())
+    assert decision.passed
 
 
 def test_a_threshold_of_another_task_is_a_mistake():

@@ -58,13 +58,11 @@ def test_the_verdict_comes_with_its_checks(content):
     assert "missed: at least 0.99" in text
 
 
-def test_other_verdicts_have_their_words(run, regression_predictions):
-    """Passed without thresholds and not judged at all read differently."""
-    passed = ReportContent(metadata=run, gate=PASSED, predictions=regression_predictions)
-    assert "Passed The settings name no thresholds" in text_of(render_report(passed))
+def test_no_thresholds_is_no_success(run, regression_predictions):
+    """A model that nothing was asked of is not called passed."""
     unjudged = GateDecision(verdict=GateVerdict.NONE, checks=())
     page = render_report(ReportContent(metadata=run, gate=unjudged, predictions=regression_predictions))
-    assert "Not judged No gate was asked" in text_of(page)
+    assert "Not judged The settings name no thresholds" in text_of(page)
 
 
 def test_metrics_stand_beside_the_last_run(content):

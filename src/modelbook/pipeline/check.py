@@ -1,0 +1,73 @@
+"""What can be said against a run before anything runs."""
+
+from modelbook.config import CONFIG_PATH, Config
+from modelbook.errors import ConfigError, NotFoundError, UsageError
+from modelbook.features.code import USER_CODE
+from modelbook.models.estimators import check_algorithm
+from modelbook.pipeline import layout
+
+
+def check_project(config: Config, *, use_dvc: bool) -> None:
+    """Return quietly where a project has what a run needs, before any stage is started.
+
+    Args:
+        config: The project.
+        use_dvc: Whether DVC is to drive it.
+
+    Raises:
+        ConfigError: The algorithm is unknown, or has no line of hyperparameters for DVC to look at.
+        NotFoundError: A file that the pipeline is made of is missing.
+    """
+    check_algorithm(config)
+    if use_dvc:
+        _check_files(config)
+        _check_hyperparameters(config)
+
+
+def check_dvc_files(config: Config) -> None:
+    """Return quietly where dvc.yaml and dvc.lock can be read; a run leaves that to DVC.
+
+    Raises:
+        UsageError: One of them is damaged.
+    """
+    for name in (layout.PIPELINE, layout.LOCK):
+        _check_readable(config, name)
+
+
+def _check_files(config: Config) -> None:
+    for name in (layout.PIPELINE, USER_CODE):
+        if not config.path(name).is_file():
+            raise NotFoundError(
+                f"{name} is missing",
+                where=str(config.root),
+                hint=f"`git checkout {name}` brings it back; `modelbook run --no-dvc` does without",
+            )
+
+
+def _check_hyperparameters(config: Config) -> None:
+    algorithm = config.model.algorithm
+    if algorithm not in config.model.hyperparameters:
+        raise ConfigError(
+            "the algorithm has no line of hyperparameters, which dvc.yaml looks at",
+            mistakes=(f"model.hyperparameters.{algorithm}: missing",),
+            where=str(config.path(CONFIG_PATH)),
+            hint=f"add `{algorithm}: {{}}` under model.hyperparameters for its defaults",
+        )
+
+
+def _check_readable(config: Config, name: str) -> None:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = config.path(name)
+    try:
+        content = YAML(typ="safe", pure=True).load(path) if path.is_file() else {}
+    except YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{name} is damaged",
+            where=str(path),
+            expected="what DVC writes",
+            hint=f"`git checkout {name}` brings it back",
+        )
