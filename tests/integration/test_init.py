@@ -277,6 +277,9 @@ ROWS = "".join(f"{row % 7}.5,a,{row}.5\n" for row in range(60))
         ("twice.csv", "size,size,price\n1,2,3\n", 3, "the table has duplicate column names"),
         ("same.csv", HEADER + "1.5,a,7\n2.5,b,7\n3.5,a,7\n", 3, "the target has the same value in every row"),
         ("missing.csv", HEADER + "1.5,a,\n2.5,b,\n", 3, "the target is missing in every row"),
+        ("few.csv", HEADER + "1.5,a,7.5\n2.5,b,8.5\n2.5,a,9.5\n", 3, "3 rows left to train and test on"),
+        ("semicolons.csv", HEADER.replace(",", ";"), 3, "its columns seem to be separated by ';'"),
+        ("commas.csv", HEADER + '1.5,a,"7,5"\n2.5,b,"8,5"\n', 3, "numbers with decimal commas"),
         ("other.csv", "size,zone,prices\n1,a,2\n", 2, "the table has no such column"),
         ("houses.xlsx", "x", 3, "the name of a file does not say which format the table has"),
         ("broken.parquet", "x" * 100, 3, "the file is cut off or damaged"),
@@ -293,6 +296,7 @@ def test_bad_tables(
     assert done.returncode == code
     assert message in done.stderr
     assert ".modelbook-init" not in done.stderr
+    assert "data.source" not in done.stderr  # there is no config.yaml yet to look at
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ([] if content is None else [name])
 

@@ -237,6 +237,16 @@ def raise_if_failed(report: ValidationReport, *, where: str | None = None) -> No
     )
 
 
+def too_few_rows(rows: int, min_rows: int) -> str:
+    """Return what is said of a table with fewer valid rows than there have to be.
+
+    Example:
+        >>> too_few_rows(3, 20)
+        '3 rows left to train and test on; data.min_rows asks for 20'
+    """
+    return f"{_counted(rows)} left to train and test on; data.min_rows asks for {min_rows}"
+
+
 def _row_failures(valid_rows: int, rejected: list[RejectedRows], config: Config) -> Iterator[str]:
     data = config.data
     rejected_rows = sum(row.rows for row in rejected)
@@ -252,7 +262,7 @@ def _row_failures(valid_rows: int, rejected: list[RejectedRows], config: Config)
             f"data.max_rejected_share allows {data.max_rejected_share:.2%}"
         )
     if valid_rows < data.min_rows:
-        yield f"{_counted(valid_rows)} left to train and test on; data.min_rows asks for {data.min_rows}"
+        yield too_few_rows(valid_rows, data.min_rows)
 
 
 def _staged(readings: Mapping[str, Reading]) -> Iterator[pl.Expr]:

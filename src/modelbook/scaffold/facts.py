@@ -25,6 +25,8 @@ _DATE_LIKE = (
 _DATE_SHARE = 0.5  # columns with fewer values that begin like a date are not tried as dates
 _GROUPED_NUMBER = r"^[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?$"
 
+_COMMA_NUMBER = r"^\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*$"
+
 
 class ColumnFacts(Record):
     """What one column holds.
@@ -36,13 +38,15 @@ class ColumnFacts(Record):
         rows: All rows.
         nulls: Missing values.
         strays: Values that the type does not take.
+        infinite: Infinite numbers.
         distinct: Different values; approximate above a million rows.
-        min: The smallest number.
-        max: The largest number.
+        min: The smallest finite number.
+        max: The largest finite number.
         is_whole: Whether all its numbers are whole.
         seen: Its values as text with the rows that hold them, where there are few; the most frequent first.
         mean_words: Words a text, on average.
         grouped_share: The share of texts that are numbers with separators between thousands, in [0, 1].
+        comma_share: The share of texts that would be numbers with a point for their comma, in [0, 1].
     """
 
     name: str
@@ -51,6 +55,7 @@ class ColumnFacts(Record):
     rows: int
     nulls: int = 0
     strays: int = 0
+    infinite: int = 0
     distinct: int = 0
     min: float | None = None
     max: float | None = None
@@ -58,11 +63,12 @@ class ColumnFacts(Record):
     seen: tuple[tuple[str, int], ...] = ()
     mean_words: float = 0.0
     grouped_share: float = 0.0
+    comma_share: float = 0.0
 
     @property
     def values(self) -> int:
-        """Rows that have a value of the type."""
-        return self.rows - self.nulls - self.strays
+        """Rows that have a value of the type, and a finite one."""
+        return self.rows - self.nulls - self.strays - self.infinite
 
 
 def measure(table: pl.LazyFrame) -> tuple[ColumnFacts, ...]:
@@ -158,6 +164,9 @@ def _may_be(kind: ColumnType, looks: Mapping[str, Any]) -> bool:
 
 def _questions(reading: Reading, kind: ColumnType, *, rows: int) -> Iterator[tuple[str, pl.Expr]]:
     value = reading.value
+    if kind == "float":
+        yield "infinite", value.is_infinite().sum()
+        value = pl.when(value.is_finite()).then(value)
     known = value.drop_nulls()
     yield "nulls", reading.is_missing.sum()
     yield "strays", reading.is_unreadable.sum()
@@ -168,6 +177,7 @@ def _questions(reading: Reading, kind: ColumnType, *, rows: int) -> Iterator[tup
         yield "is_whole", (known % 1 == 0).all()
     if kind == "string":
         yield "grouped_share", value.str.contains(_GROUPED_NUMBER).mean().fill_null(0.0)
+        yield "comma_share", value.str.contains(_COMMA_NUMBER).mean().fill_null(0.0)
         yield "mean_words", (value.str.count_matches(r"\s+") + 1).mean().fill_null(0.0)
 
 

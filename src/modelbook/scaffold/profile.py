@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from modelbook.config import ColumnSchema, Task
+from modelbook.data.validate import too_few_rows
 from modelbook.errors import DataInvalidError, UsageError
 from modelbook.records import Record
 from modelbook.scaffold.facts import MAX_SEEN, ColumnFacts
@@ -18,6 +19,7 @@ _MAX_ONE_HOT = 30
 _NEARLY_UNIQUE_SHARE = 0.5
 _FREE_TEXT_WORDS = 5
 _GROUPED_SHARE = 0.9
+_COMMA_SHARE = 0.5
 _COMMON_REJECTED_SHARE = 0.05
 _NOUNS = {"integer": "a whole number", "float": "a number", "boolean": "true or false", "datetime": "a date"}
 
@@ -103,6 +105,26 @@ def decide(facts: Sequence[ColumnFacts], *, target: str, task: TaskChoice = "aut
     )
 
 
+def refuse_few_rows(facts: Sequence[ColumnFacts], *, target: str, min_rows: int) -> None:
+    """Raise if a table has fewer rows to learn from than validation is going to ask for.
+
+    Raises:
+        DataInvalidError: Even if all bad values are in the same rows, too few are left.
+
+    Example:
+        >>> from modelbook.scaffold.facts import measure
+        >>> import polars as pl
+        >>> refuse_few_rows(measure(pl.LazyFrame({"y": [1.5, 2.5]})), target="y", min_rows=2)
+    """
+    rows = min(fact.values if fact.name == target else fact.values + fact.nulls for fact in facts)
+    if rows < min_rows:
+        raise DataInvalidError(
+            f"validation would fail: {too_few_rows(rows, min_rows)}",
+            expected=f"at least {min_rows} rows with a target and without a bad value",
+            hint="give --data a table with more rows",
+        )
+
+
 def _no_feature(columns: Sequence[ColumnDecision]) -> DataInvalidError:
     left_out = [f"{column.name}: {column.why}" for column in columns if column.role == "left out"]
     return DataInvalidError(
@@ -149,6 +171,8 @@ def _check_target(goal: ColumnFacts) -> None:
 
 
 def _decide_task(goal: ColumnFacts, task: TaskChoice) -> tuple[Task, str]:
+    if task != "classification" and _has_decimal_commas(goal, _COMMA_SHARE):
+        raise _decimal_commas(goal)
     natural, why = _natural_task(goal)
     if task == "regression" and goal.type in {"string", "boolean"}:
         raise _contradiction(goal, task, got=f"{goal.type} values", expected="numbers")
@@ -175,6 +199,21 @@ def _natural_task(goal: ColumnFacts) -> tuple[Task, str]:
         return "classification", f"{goal.name} holds whole numbers, only {distinct}"
     kind = "whole numbers" if goal.is_whole else "numbers with fractions"
     return "regression", f"{goal.name} holds {kind}, {distinct}"
+
+
+def _has_decimal_commas(fact: ColumnFacts, share: float) -> bool:
+    """Return whether a column is text for its commas alone; 1,234 and 5,678 may well be thousands."""
+    return fact.type == "string" and fact.comma_share > share and fact.grouped_share < _GROUPED_SHARE
+
+
+def _decimal_commas(goal: ColumnFacts) -> DataInvalidError:
+    return DataInvalidError(
+        "the target reads as text, because it holds numbers with decimal commas",
+        where=f"column {goal.name}",
+        got=f"decimal commas in {goal.comma_share:.0%} of its values",
+        expected="numbers with decimal points, as in 12.5",
+        hint="save the table with decimal points; to predict the values as classes, --task classification",
+    )
 
 
 def _contradiction(goal: ColumnFacts, task: str, *, got: str, expected: str) -> UsageError:
@@ -225,6 +264,8 @@ def _role_of_text(fact: ColumnFacts) -> tuple[Role, str]:
     if _is_nearly_unique(fact):
         if fact.grouped_share >= _GROUPED_SHARE:
             return "left out", "numbers written as text, with separators: write them plainly to use them"
+        if _has_decimal_commas(fact, _COMMA_SHARE):
+            return "left out", "numbers with decimal commas: write them with points to use them"
         if fact.mean_words >= _FREE_TEXT_WORDS:
             return "left out", "free text"
         every = "every row" if fact.distinct == fact.values else "nearly every row"
@@ -276,13 +317,12 @@ def _decide_split(goal: ColumnFacts, task: Task) -> tuple[Literal["random", "str
 
 def _allow_rejected(facts: Sequence[ColumnFacts], goal: ColumnFacts) -> tuple[float, tuple[str, ...]]:
     """Return the share of bad rows to allow, and where they are, so that the table passes as it is."""
-    bad = {fact.name: (fact.strays, f"not {_NOUNS.get(fact.type or '', 'text')}") for fact in facts}
-    notes = [
-        f"{name}: {what} in {rows:,} of {goal.rows:,} rows" for name, (rows, what) in bad.items() if rows
-    ]
+    bad = [(fact.name, fact.strays, f"not {_NOUNS.get(fact.type or '', 'text')}") for fact in facts]
+    bad += [(fact.name, fact.infinite, "infinite") for fact in facts]
+    notes = [f"{name}: {what} in {rows:,} of {goal.rows:,} rows" for name, rows, what in bad if rows]
     if goal.nulls:
         notes.insert(0, f"{goal.name}: missing in {goal.nulls:,} of {goal.rows:,} rows")
-    share = (goal.nulls + sum(rows for rows, _ in bad.values())) / goal.rows
+    share = (goal.nulls + sum(rows for _, rows, _ in bad)) / goal.rows
     allowed = (
         _COMMON_REJECTED_SHARE
         if share == 0

@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from modelbook.config import load_config
+from modelbook.config import DataConfig, load_config
 from modelbook.data.tables import reading, scan_table, table_format
 from modelbook.errors import ModelbookError, StorageError, UsageError
 from modelbook.files import storage_errors
 from modelbook.pipeline.workspace import create_workspace
 from modelbook.records import Record
 from modelbook.scaffold.facts import measure
-from modelbook.scaffold.profile import Profile, TaskChoice, decide
+from modelbook.scaffold.profile import Profile, TaskChoice, decide, refuse_few_rows
 from modelbook.scaffold.render import TEMPLATES, render_project
 from modelbook.scaffold.repository import (
     GitPlace,
@@ -107,7 +107,9 @@ def _look_at(raw: Path, source: Source, task: TaskChoice) -> Profile:
             table.sink_parquet(Path(folder) / "table.parquet", engine="streaming")
             table = scan_table(Path(folder) / "table.parquet")
         facts = measure(table)
-    return decide(facts, target=source.target, task=task)
+    profile = decide(facts, target=source.target, task=task)
+    refuse_few_rows(facts, target=source.target, min_rows=DataConfig.model_fields["min_rows"].default)
+    return profile
 
 
 def _set_up(site: Path, *, tracked: Path, git: GitPlace) -> None:

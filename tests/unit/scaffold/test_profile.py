@@ -3,7 +3,7 @@ import pytest
 
 from modelbook.errors import DataInvalidError, UsageError
 from modelbook.scaffold.facts import measure
-from modelbook.scaffold.profile import Profile, decide
+from modelbook.scaffold.profile import Profile, decide, refuse_few_rows
 
 ROWS = 60
 
@@ -118,6 +118,41 @@ def test_bad_rows_are_allowed_for():
     )
     assert stray.notes == ("x: not a whole number in 1 of 100 rows; validation will write them aside",)
     assert stray.max_rejected_share == 0.06
+
+
+def test_infinite_numbers():
+    """Infinite numbers are told of as bad rows, and stay out of the range that was seen."""
+    found = profile(x=[float("inf"), float("-inf")] + [row % 7 / 2 for row in range(ROWS - 2)])
+    assert found.notes == ("x: infinite in 2 of 60 rows; validation will write them aside",)
+    assert found.max_rejected_share == 0.09
+    assert found.columns[1].seen == "0 to 3"
+
+
+@pytest.mark.parametrize("task", ["auto", "regression"])
+def test_target_with_decimal_commas(task: str):
+    """A target that is text for its decimal commas is refused with the reason, however often values occur."""
+    for values in ([f"{row},25" for row in range(ROWS)], ["1,5", "2,5", "3"] * 20):
+        with pytest.raises(DataInvalidError, match="numbers with decimal commas") as caught:
+            profile(y=values, task=task)
+        assert "decimal points" in str(caught.value.hint)
+    assert profile(y=["1,5", "2,5", "3"] * 20, task="classification").task == "classification"
+
+
+def test_feature_with_decimal_commas():
+    """A feature that is text for its decimal commas is left out with that reason."""
+    assert role([f"{row},25" for row in range(ROWS)]) == (
+        "left out",
+        "numbers with decimal commas: write them with points to use them",
+    )
+
+
+def test_few_rows():
+    """A table with too few rows that are good is refused; bad values in the same rows count once."""
+    table = {"y": [0.5, 1.5] * 10 + [None] * 2, "x": [1.5, 2.5] * 10 + [float("inf")] * 2}
+    facts = measure(pl.LazyFrame(table))
+    refuse_few_rows(facts, target="y", min_rows=20)
+    with pytest.raises(DataInvalidError, match="20 rows left to train and test on"):
+        refuse_few_rows(facts, target="y", min_rows=21)
 
 
 def test_class_of_one_row():
