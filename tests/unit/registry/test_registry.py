@@ -60,6 +60,14 @@ def test_a_second_one_within_a_second(registry, model):
     assert [entry.version for entry in registry.versions()] == versions
 
 
+def test_a_number_of_a_lost_store_is_given_up(registry, model):
+    """Where MLflow gives a number again, as after its database was lost, the older entry loses it."""
+    first = registry.register_model(model, METADATA, REPORT, mlflow_version="1")
+    second = registry.register_model(model, METADATA, REPORT, mlflow_version="1")
+    numbers = {entry.version: entry.mlflow_version for entry in registry.versions("prices")}
+    assert numbers == {first: None, second: "1"}
+
+
 def test_a_file_that_is_written_over_later(registry, model, tmp_path):
     """The registered file is a copy of its own: writing over the original does not change it."""
     registry.register_model(model, METADATA, REPORT)
