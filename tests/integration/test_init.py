@@ -59,6 +59,8 @@ def test_examples(example: str, *, task: str, rows: int, run_cli, tmp_path: Path
     root = tmp_path / "demo"
     assert (told["task"], told["rows"], told["git"]) == (task, rows, "own")
     assert told["next"] == "modelbook -C demo run"
+    files = "dvc.lock config data features.py"
+    assert told["then"] == f"git -C demo add {files} && git -C demo commit -m 'Train a model'"
     assert git(root, "status", "--porcelain", "--untracked-files=all") == ""
     assert git(root, "rev-list", "--count", "HEAD") == "1"
     assert load_config(root).project.task == task
@@ -134,7 +136,8 @@ def test_outer_repository(table: Path, run_cli, tmp_path: Path):
     done = run_cli("init", "sub/demo", "--data", table, "--target", "price", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "sub/demo"
-    assert "nothing was committed" in done.stdout
+    assert "nothing was committed for you" in done.stdout
+    assert f"git -C {root} add . && git -C {root} commit -m" in done.stdout
     assert not (root / ".git").exists()
     assert git(tmp_path, "diff", "--cached", "--name-only") == ""
     untracked = git(tmp_path, "ls-files", "--others", "--exclude-standard", "sub").splitlines()
@@ -162,6 +165,7 @@ def test_without_git(table: Path, run_cli, tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert "git is not installed" in done.stdout
+    assert "then      " not in done.stdout
     root = tmp_path / "demo"
     assert not (root / ".git").exists()
     assert "no_scm = True" in (root / ".dvc/config").read_text()

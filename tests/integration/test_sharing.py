@@ -4,6 +4,7 @@ import pytest
 
 from modelbook.pipeline.workspace import track
 from modelbook.scaffold.project import create_project
+from modelbook.scaffold.repository import RUN_FILES
 from modelbook.scaffold.source import Source
 
 
@@ -89,3 +90,14 @@ def test_later_tables_are_kept_out_of_git(fresh):
     fresh.git("add", "--all")
     assert fresh.git("status", "--porcelain") == 'A  "data/raw/later [2].parquet.dvc"'
     assert len(raw_stage(fresh)) == 2
+
+
+def test_committing_a_run_as_told(fresh):
+    """After the commit that the README gives, nothing is left over, and `dvc metrics diff` has a baseline."""
+    fresh.run()
+    fresh.git("add", *RUN_FILES)
+    fresh.git("commit", "--quiet", "--message", "Train a model")
+    assert fresh.git("status", "--porcelain") == ""
+    assert fresh.dvc("metrics", "diff").strip() == ""
+    fresh.run(settings={"model.hyperparameters.random_forest.n_estimators": "6"})
+    assert "models/metrics.json" in fresh.dvc("metrics", "diff")

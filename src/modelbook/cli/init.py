@@ -69,6 +69,7 @@ def _document(project: "NewProject", directory: str) -> dict[str, Any]:
         "git": project.git,
         "notes": project.notes,
         "next": _next(directory),
+        "then": _then(project, directory),
     }
 
 
@@ -86,9 +87,20 @@ def _print(console: Console, project: "NewProject", directory: str) -> None:
     for note in project.notes:
         console.line(f"note      {note}", style="yellow")
     console.line(f"next      {_next(directory)}", style="green")
+    if then := _then(project, directory):
+        console.line(f"then      {then}", style="green")
 
 
 def _next(directory: str) -> str:
     import shlex
 
     return "modelbook run" if Path(directory) == Path() else f"modelbook -C {shlex.quote(directory)} run"
+
+
+def _then(project: "NewProject", directory: str) -> str | None:
+    """Return how to commit what the first run is going to make; None without git."""
+    from modelbook.scaffold.repository import RUN_FILES, GitPlace, commit_command
+
+    if project.git is GitPlace.NONE:
+        return None
+    return commit_command(*RUN_FILES, message="Train a model", folder=Path(directory))

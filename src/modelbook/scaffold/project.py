@@ -20,6 +20,7 @@ from modelbook.scaffold.profile import Profile, TaskChoice, decide, refuse_few_r
 from modelbook.scaffold.render import TEMPLATES, render_project
 from modelbook.scaffold.repository import (
     GitPlace,
+    commit_command,
     commit_everything,
     find_place,
     nearest_folder,
@@ -30,14 +31,13 @@ from modelbook.scaffold.source import Source, bring, without_password
 
 _COMMIT_MESSAGE = "Lay down the project with modelbook init"
 _OUTER_NOTE = (
-    "the folder is part of a git repository, where nothing was committed: commit the project, so that runs "
-    "are recorded with their commit"
+    "the folder is part of a git repository that was there before, so nothing was committed for you; runs "
+    "are recorded with their commit once the project has one: {command}"
 )
 _NO_GIT_NOTE = (
     "git is not installed, so the project is in no repository and runs are recorded without a commit; once "
     "it is: git init, dvc config --unset core.no_scm, git add ., git commit"
 )
-_GIT_NOTES = {GitPlace.OWN: (), GitPlace.OUTER: (_OUTER_NOTE,), GitPlace.NONE: (_NO_GIT_NOTE,)}
 
 
 class NewProject(Record):
@@ -94,7 +94,7 @@ def create_project(
         load_config(site, environ={})
         _set_up(site, tracked=site / source.raw, git=git)
         _install(site, root, source)
-    notes = (*profile.notes, *provenance.notes, *_GIT_NOTES[git])
+    notes = (*profile.notes, *provenance.notes, *_git_notes(git, root))
     return NewProject(
         root=root, raw=source.raw, source=provenance.source, git=git, profile=profile, notes=notes
     )
@@ -110,6 +110,13 @@ def _look_at(raw: Path, source: Source, task: TaskChoice) -> Profile:
     profile = decide(facts, target=source.target, task=task)
     refuse_few_rows(facts, target=source.target, min_rows=DataConfig.model_fields["min_rows"].default)
     return profile
+
+
+def _git_notes(git: GitPlace, root: Path) -> tuple[str, ...]:
+    if git is GitPlace.OWN:
+        return ()
+    command = commit_command(".", message=_COMMIT_MESSAGE, folder=root)
+    return (_NO_GIT_NOTE if git is GitPlace.NONE else _OUTER_NOTE.format(command=command),)
 
 
 def _set_up(site: Path, *, tracked: Path, git: GitPlace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from modelbook.config import METRICS, ColumnSchema, Task
 from modelbook.files import write_whole
 from modelbook.scaffold.profile import Profile
+from modelbook.scaffold.repository import RUN_FILES, commit_command
 from modelbook.scaffold.settings import ProjectSettings
 
 TEMPLATES = {
@@ -106,6 +107,7 @@ def _values(settings: ProjectSettings, profile: Profile) -> dict[str, Any]:
     ]
     return settings.model_dump() | {
         "profile": profile,
+        "commit_run": commit_command(*RUN_FILES, message="Train a model"),
         "algorithm": "random_forest",
         "hyperparameters": _HYPERPARAMETERS | {"random_forest": settings.hyperparameters},
         "notes": _NOTES,

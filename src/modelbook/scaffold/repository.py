@@ -1,6 +1,7 @@
 """The git side of a new project: where it lives, and its first commit."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from enum import StrEnum
@@ -12,6 +13,9 @@ from modelbook.errors import ModelbookError, UsageError
 _POINTERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 _IDENTITY = {"user.name": "Modelbook", "user.email": "modelbook@localhost"}
 _TRACKED = ("config/config.yaml", "dvc.yaml", "dvc.lock", ".dvc/config", "data/raw/table.csv.dvc")
+# Every file that says what a run was made with and what it came to; the data itself is DVC's.
+RUN_FILES = ("dvc.lock", "config", "data", "features.py")
+HERE = Path()
 
 
 class GitPlace(StrEnum):
@@ -71,6 +75,22 @@ def commit_everything(root: Path, message: str) -> None:
     identity = [word for name in missing for word in ("-c", f"{name}={_IDENTITY[name]}")]
     _git(root, "add", "--all")
     _git(root, *identity, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
+
+
+def commit_command(*paths: str, message: str, folder: Path = HERE) -> str:
+    """Return what to type to commit paths of a repository.
+
+    Args:
+        paths: The paths, relative to the folder.
+        message: The commit's message.
+        folder: The folder, where it is not the one that the command is typed in.
+
+    Example:
+        >>> commit_command("config", message="Train", folder=Path("my houses"))
+        "git -C 'my houses' add config && git -C 'my houses' commit -m Train"
+    """
+    git = "git" if folder == HERE else f"git -C {shlex.quote(str(folder))}"
+    return f"{git} add {shlex.join(paths)} && {git} commit -m {shlex.quote(message)}"
 
 
 def nearest_folder(path: Path) -> Path:

@@ -1,12 +1,15 @@
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import typer
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from modelbook.cli.main import app
 from modelbook.config import ColumnSchema, Config, load_config, set_values
 from modelbook.scaffold.facts import measure
 from modelbook.scaffold.profile import Profile, decide
@@ -151,3 +154,20 @@ def test_user_code_imports_nothing(tmp_path: Path):
     assert set(names) - {"__builtins__", "__doc__"} == set()
     uncommented = "\n".join(line.removeprefix("# ").removeprefix("#") for line in text.splitlines())
     compile(uncommented, "features.py", "exec")
+
+
+def test_commands_exist(tmp_path: Path):
+    """Every command that a project's files name is one that there is."""
+    lay_down(tmp_path, {"y": [0.5, 1.5, 2.5], "x": [1.5, 2.5, 1.5]})
+    text = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    named = set(re.findall(r"(?:^    |`)modelbook ([a-z]+)", text, re.MULTILINE))
+    assert {"run", "runs", "report", "predict", "ui", "doctor"} <= named
+    assert named <= set(typer.main.get_command(app).commands)
+
+
+def test_readme_tells_to_commit(tmp_path: Path):
+    """The README has the command that commits a run."""
+    lay_down(tmp_path, {"y": [0.5, 1.5, 2.5], "x": [1.5, 2.5, 1.5]})
+    text = (tmp_path / "README.md").read_text()
+    assert "\n    git add dvc.lock config data features.py && git commit -m 'Train a model'\n" in text
+    assert "dvc metrics diff" in text
