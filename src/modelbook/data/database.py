@@ -173,7 +173,7 @@ def _refused(url: str, got: str) -> DataReadError:
         where=url_for_people(url),
         got=got,
         expected="the result of data.query",
-        hint="check data.source and data.query, and that the database is up and lets you in",
+        hint="check the address and the query, and that the database is up and lets you in",
     )
 
 
