@@ -297,7 +297,10 @@ def make_project(empty_store):
 @pytest.fixture(scope="session")
 def new_project(make_project, tmp_path_factory):
     """Return a project that has not run yet, to be read and copied."""
-    return make_project(tmp_path_factory.mktemp("new") / "houses", houses(), target="price")
+    project = make_project(tmp_path_factory.mktemp("new") / "houses", houses(), target="price")
+    project.set({"evaluation.thresholds.rmse.max": "1000000"})
+    project.commit()
+    return project
 
 
 @pytest.fixture(scope="session")

@@ -94,9 +94,10 @@ def test_changed_data_runs_everything(project):
 def test_a_changed_threshold_judges_the_same_run_again(project):
     """A threshold runs register alone, and its verdict is added to the run that is there."""
     before = project.metadata
-    project.set({"evaluation.thresholds.rmse.max": "1000000"})
+    project.set({"evaluation.thresholds.rmse.max": "500000"})
     outcome = project.run()
     assert ran(outcome) == ["register"]
+    assert outcome.stages[4].why == ("evaluation.thresholds.rmse.max: 1000000 → 500000",)
     assert outcome.run_id == before.run_id
     assert [(check.metric, check.passed) for check in outcome.gate.checks] == [("rmse", True)]
     (run,) = project.recorded

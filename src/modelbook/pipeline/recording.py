@@ -34,7 +34,7 @@ def enter_run(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -
     tracker.log_metrics(metadata.metrics, moment=metadata.ended_at)
     tracker.log_lineage(metadata.lineage)
     with tempfile.TemporaryDirectory() as name:
-        _lay_out_artifacts(Path(name), metadata, config)
+        _lay_out_artifacts(Path(name), config)
         tracker.log_artifacts(name)
     if tracker.is_recording:
         package = config.path(layout.MODELS)
@@ -100,7 +100,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _lay_out_artifacts(folder: Path, metadata: RunMetadata, config: Config) -> None:
+def _lay_out_artifacts(folder: Path, config: Config) -> None:
     plots = config.path(layout.PLOTS)
     shown = sorted(path for path in plots.iterdir() if path.suffix in {".png", ".txt"})
     for path in (*shown, config.path(layout.METADATA), config.path(layout.PREDICTIONS)):

@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from modelbook.config import Config, mask_password
 from modelbook.files import file_hash
@@ -116,6 +119,17 @@ def lineage_tags(lineage: Lineage) -> dict[str, str]:
         **{f"modelbook.seed.{name}": str(seed) for name, seed in lineage.seeds.items()},
         **{f"modelbook.data.{version.path}": version.md5 for version in lineage.data},
     }
+
+
+def lineage_files(lineage: Lineage) -> dict[str, bytes]:
+    """Return what a run carries of where it came from that is too long for a tag, by file name."""
+    settings = StringIO()
+    YAML(typ="safe", pure=True).dump(lineage.config, settings)
+    files = {
+        "config.yaml": settings.getvalue().encode(),
+        "environment.lock": lineage.environment.lock.encode(),
+    }
+    return files | ({"uncommitted.patch": lineage.code.patch} if lineage.code.patch is not None else {})
 
 
 def _user() -> str:

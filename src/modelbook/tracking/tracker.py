@@ -12,10 +12,11 @@ import orjson
 
 from modelbook.config import Config, ConfigLike, load_config, mask_password
 from modelbook.errors import TrackingStoreError, UsageError
+from modelbook.files import write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.records import DataVersion, Lineage, ModelRecord
 from modelbook.tracking import versions
-from modelbook.tracking.lineage import command_line, lineage_tags, read_lineage
+from modelbook.tracking.lineage import command_line, lineage_files, lineage_tags, read_lineage
 from modelbook.tracking.store import is_remote, open_client, store_errors
 
 if TYPE_CHECKING:
@@ -93,12 +94,14 @@ class MLflowTracker:
         self._is_active = True
         if self._client_or_none is None:
             return self.run_id
-        tags = lineage_tags(lineage or self._read_lineage()) | {UID_TAG: self.uid}
+        lineage = lineage or self._read_lineage()
+        tags = lineage_tags(lineage) | {UID_TAG: self.uid}
         with self._errors():
             run = self._client.create_run(
                 self._experiment_id(), start_time=_milliseconds(started_at), tags=tags, run_name=name
             )
         self.run_id = run.info.run_id
+        self.log_lineage(lineage)
         return self.run_id
 
     def resume_run(self, run_id: str, *, uid: str) -> None:
@@ -160,6 +163,16 @@ class MLflowTracker:
         ]
         with self._errors():
             self._client.log_inputs(self._active_run_id, datasets=inputs)
+
+    def log_lineage(self, lineage: Lineage) -> None:
+        """Record the inputs, settings, packages and uncommitted changes that a result comes from."""
+        if not self.is_recording:
+            return
+        self.log_inputs(lineage.data)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in lineage_files(lineage).items():
+                write_whole(Path(folder) / name, content)
+            self.log_artifacts(folder)
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
         """Record a file.

@@ -4,6 +4,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,19 @@ def test_three_lines_record_the_lineage(tracker, tmp_path):
     assert tags["modelbook.config_sha256"] == tracker.config.sha256
     assert tags["modelbook.data.table.csv"] == file_hash(tmp_path / "table.csv", "md5")
     assert {"modelbook.environment_sha256", "modelbook.command", "modelbook.seed.training"} <= tags.keys()
-    assert [entry.path for entry in tracker._client.list_artifacts(tracker.run_id)] == ["notebook.py"]
+    (entry,) = run.inputs.dataset_inputs
+    assert entry.dataset.digest == tags["modelbook.data.table.csv"]
+    artifacts = [entry.path for entry in tracker._client.list_artifacts(tracker.run_id)]
+    assert artifacts == ["config.yaml", "environment.lock", "notebook.py"]
+
+
+def test_what_differs_from_the_commit_is_recorded(tracker, tmp_path):
+    """Changes that are not committed are an artifact of the run, from its first moment on."""
+    (tmp_path / "notebook.py").write_text("# four lines\n")
+    tracker.start_run()
+    patch = tracker._client.download_artifacts(tracker.run_id, "uncommitted.patch")
+    assert "+# four lines" in Path(patch).read_text()
+    assert run_of(tracker).data.tags["modelbook.git.dirty"] == "true"
 
 
 def test_a_model_logged_by_hand_passed_no_gate(tracker):
