@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbook.config import load_config, mask_password, set_values, spell
+from modelbook.config import load_config, mask_password, set_values, settings, spell
 from modelbook.errors import ConfigError, NotFoundError
 
 TEXT = """\
@@ -252,7 +252,13 @@ def test_settings_are_spelled_as_in_yaml(value, text):
         ("data.source", "postgresql://ann@host:5432/db", None, "postgresql://ann@host:5432/db"),
         ("data.query", "select 1", None, "select 1"),
         ("features.numeric.columns", "[]", ["area"], []),
-        ("features.left_out", "{id: an id}", None, {"id": "an id"}),
+        (
+            "features.left_out",
+            "{id: an id, ':x': '?', é: 'no: 1'}",
+            None,
+            {"id": "an id", ":x": "?", "é": "no: 1"},
+        ),
+        ("model.hyperparameters.ridge.alpha", "[{}, null, [null]]", 1, [{}, None, [None]]),
         ("model.hyperparameters.ridge.alpha", "1.0", 1, 1.0),
         ("model.hyperparameters.ridge.alpha", "true", 1, True),
         ("model.hyperparameters.ridge.alpha", "null", 1, None),
@@ -273,6 +279,20 @@ def test_only_that_line_changes(path: Path):
     """Comments, quotes, nulls and layout stay as they were."""
     set_values(path, {"model.algorithm": "lasso"})
     assert path.read_text() == TEXT.replace("algorithm: ridge", "algorithm: lasso")
+
+
+def test_lists_and_mappings_are_written_on_one_line(path: Path):
+    """A list or a mapping takes one line, its texts in quotes where they are no words."""
+    set_values(path, {"data.schema.town": "{type: string, categories: [Brno, Bad Ems]}"})
+    assert '    town: {type: string, categories: [Brno, "Bad Ems"]}\n' in path.read_text()
+
+
+def test_what_would_read_otherwise_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where YAML's writer makes something else of a value, the file stays as it was."""
+    monkeypatch.setattr(settings, "_on_one_line", lambda _: "something else")
+    with pytest.raises(ConfigError, match="cannot be written so that it reads as given"):
+        set_values(path, {"project.name": "flats"})
+    assert path.read_text() == TEXT
 
 
 def test_the_same_value_changes_nothing(path: Path):

@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import PrivateAttr, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from modelbook.config.sections import (
     METRICS,
@@ -173,19 +175,21 @@ def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[An
         NotFoundError: There is no such file.
     """
     text = _read_text(path)
-    before = _parse_yaml(text, path)
+    before, expected = _parse_yaml(text, path), _parse_yaml(text, path)
     yaml = _round_trip_yaml()
     document = yaml.load(text)
     for key, value in assignments.items():
-        _assign(document, key.split("."), _parse_value(key, value))
-    buffer = StringIO()
-    yaml.dump(document, buffer)
-    after = _parse_yaml(buffer.getvalue(), path)
-    _validate(after, root=path.parent.parent, environ={}, where=str(path))
-    pairs = {key: (_look_up(before, key), _look_up(after, key)) for key in assignments}
+        parsed = _parse_value(key, value)
+        _assign(expected, key.split("."), parsed)
+        _assign(document, key.split("."), _on_one_line(parsed))
+    _validate(expected, root=path.parent.parent, environ={}, where=str(path))
+    pairs = {key: (_look_up(before, key), _look_up(expected, key)) for key in assignments}
     # 1, 1.0 and true are equal to Python, and not to an estimator.
     changes = {key: (old, new) for key, (old, new) in pairs.items() if repr(old) != repr(new)}
     if changes:
+        buffer = StringIO()
+        yaml.dump(document, buffer)
+        _check_reads_as(buffer.getvalue(), expected, path)
         write_whole(path.resolve(), buffer.getvalue().encode())
     return changes
 
@@ -288,6 +292,40 @@ def _round_trip_yaml() -> YAML:
     yaml.width = 4096
     yaml.preserve_quotes = True
     return yaml
+
+
+def _on_one_line(value: Any) -> Any:
+    """Return a value that is written on one line, with every text in it that is no word in quotes.
+
+    As a block, or without the quotes, YAML's writer makes something else of some values.
+    """
+    if isinstance(value, Mapping):
+        mapping = CommentedMap((_quoted(key), _quoted(_on_one_line(entry))) for key, entry in value.items())
+        mapping.fa.set_flow_style()
+        return mapping
+    if isinstance(value, list):
+        sequence = CommentedSeq(_quoted(_on_one_line(entry)) for entry in value)
+        sequence.fa.set_flow_style()
+        return sequence
+    return value
+
+
+def _quoted(value: Any) -> Any:
+    is_word = not isinstance(value, str) or re.fullmatch(r"[A-Za-z_]\w*", value)
+    return value if is_word else DoubleQuotedScalarString(value)
+
+
+def _check_reads_as(text: str, expected: Mapping[str, Any], path: Path) -> None:
+    try:
+        is_same = _load_yaml(text) == expected
+    except ValueError:
+        is_same = False
+    if not is_same:
+        raise ConfigError(
+            "a setting cannot be written so that it reads as given",
+            where=str(path),
+            hint="write it into the file by hand",
+        )
 
 
 def _parse_value(key: str, text: str) -> Any:
