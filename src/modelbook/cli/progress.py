@@ -61,7 +61,7 @@ class LiveProgress(PlainProgress):
             from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-            self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._progress = Progress(*columns, console=Console(stderr=True, emoji=False), transient=True)
             self._task = self._progress.add_task("", total=None)
             self._progress.start()
         return self._progress, self._task
