@@ -26,7 +26,7 @@ demo: $(READY) ## make an example project in demo/ and run it
 	@$(BIN)/modelbook -C demo run
 
 test: $(READY) ## run the tests that take minutes at most
-	$(BIN)/pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(READY) ## run the tests that take longer
 	$(BIN)/pytest -m slow $(PYTEST_ARGS)

@@ -95,6 +95,12 @@ def same_directory() -> Iterator[None]:
     os.chdir(start)
 
 
+@pytest.fixture(autouse=True)
+def artifacts_looked_up_anew() -> None:
+    """Keep what a test before this one had of a run's artifacts out of it."""
+    forget_artifacts()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of data that lies beside the repository."""
@@ -226,10 +232,18 @@ class Project:
     def copy(self, root):
         """Copy the whole project; MLflow's record of where artifacts are is moved along."""
         shutil.copytree(self.root, root, symlinks=True)
+        forget_artifacts()
         database = root / "logs/mlflow.db"
         if database.exists():
             _move_artifacts(database, str(self.root), str(root))
         return Project(root)
+
+
+def forget_artifacts():
+    """Let MLflow look up anew where a run's artifacts are: copies of a project have runs of the same ids."""
+    utils = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    if utils is not None:
+        utils._artifact_repos_cache.clear()
 
 
 def _move_artifacts(database, old, new):

@@ -142,7 +142,10 @@ def test_code_that_fails_in_fit(slow, modelbook, options):
     assert f"features.py:{line}" in answer.stderr
     assert "RuntimeError" in answer.stderr
     assert "Traceback" not in answer.stderr
-    assert [run.info.status for run in slow.recorded] == ["FINISHED", "FAILED"]
+    _, failed = slow.recorded
+    assert failed.info.status == "FAILED"
+    artifacts = {entry.path for entry in slow.client.list_artifacts(failed.info.run_id)}
+    assert {"config.yaml", "environment.lock", "uncommitted.patch"} <= artifacts
     slow.set({"model.algorithm": "random_forest"})
     assert slow.run().recorded == "mlflow"
 

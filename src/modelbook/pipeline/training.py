@@ -1,7 +1,7 @@
 """The stage `train`: one pipeline from raw columns to predictions, fitted, evaluated and recorded."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +57,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
         _start(tracker, name, lineage=lineage, started_at=started_at)
         log.info(f"run {name} ({tracker.run_id})")
+        _record(tracker, log, lambda: tracker.log_lineage(lineage))
         result = _make_outputs(trainer, train, test, log=log)
         metadata = RunMetadata(
             uid=tracker.uid,
@@ -72,7 +73,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             lineage=lineage,
         )
         metadata.write(config.path(layout.METADATA))
-        _enter(tracker, metadata, config, log=log)
+        _record(tracker, log, lambda: _enter(tracker, metadata, config))
     return metadata
 
 
@@ -235,10 +236,15 @@ def _say_results(
     log.info(f"exported as {export.name}")
 
 
-def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config, *, log: PipelineLogger) -> None:
+def _record(tracker: MLflowTracker, log: PipelineLogger, write: Callable[[], None]) -> None:
+    """Write to the store; where it went away, do without it from here on."""
     try:
-        enter_run(tracker, metadata, config)
-        tracker.end_run(ended_at=metadata.ended_at)
+        write()
     except TrackingStoreError as error:
         tracker.stop_recording()
         log.warning(f"{error.what} ({error.got}): the run is whole here and is entered by the next run")
+
+
+def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config) -> None:
+    enter_run(tracker, metadata, config)
+    tracker.end_run(ended_at=metadata.ended_at)

@@ -78,7 +78,7 @@ class MLflowTracker:
 
         Args:
             run_name: Its name; `<algorithm>_<YYYYmmdd_HHMMSS>` by default.
-            lineage: What the result will come from; read now by default.
+            lineage: What the result will come from; read now by default, and recorded with its files.
             uid: The run's own id, when one that was recorded elsewhere is entered here.
             started_at: When it began; now by default.
 
@@ -94,14 +94,15 @@ class MLflowTracker:
         self._is_active = True
         if self._client_or_none is None:
             return self.run_id
-        lineage = lineage or self._read_lineage()
-        tags = lineage_tags(lineage) | {UID_TAG: self.uid}
+        own = lineage or self._read_lineage()
+        tags = lineage_tags(own) | {UID_TAG: self.uid}
         with self._errors():
             run = self._client.create_run(
                 self._experiment_id(), start_time=_milliseconds(started_at), tags=tags, run_name=name
             )
         self.run_id = run.info.run_id
-        self.log_lineage(lineage)
+        if lineage is None:
+            self.log_lineage(own)
         return self.run_id
 
     def resume_run(self, run_id: str, *, uid: str) -> None:
