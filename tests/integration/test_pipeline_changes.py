@@ -107,16 +107,18 @@ def test_a_changed_threshold_judges_the_same_run_again(project):
 
 @pytest.fixture(scope="module")
 def rejected(finished_project, tmp_path_factory):
-    """A project whose second model misses its threshold, with the answer of `run --json`."""
+    """A project whose second model misses its threshold."""
     project = finished_project.copy(tmp_path_factory.mktemp("rejected") / "houses")
     project.set({TREES: "6", "evaluation.thresholds.rmse.max": "1"})
-    return project, project.modelbook("--json", "run")
+    project.run()
+    return project
 
 
-def test_a_rejected_model_exits_4_with_the_whole_document(rejected):
+def test_a_rejected_model_exits_4_with_the_whole_document(rejected, modelbook):
     """`run --json` of a rejected model exits 4, and its document says which check was missed."""
-    project, answer = rejected
-    assert answer.returncode == 4
+    project = rejected
+    answer = modelbook("-C", project.root, "--json", "run")
+    assert answer.code == 4
     document = orjson.loads(answer.stdout)
     assert document["gate"]["passed"] is False
     assert [check["name"] for check in document["gate"]["checks"]] == ["rmse_threshold"]
@@ -130,7 +132,7 @@ def test_a_rejected_model_exits_4_with_the_whole_document(rejected):
 
 def test_a_rejected_model_is_recorded_and_not_registered(rejected):
     """A rejected model is a finished run with its verdict, and a version in neither registry."""
-    project, _ = rejected
+    project = rejected
     run = project.recorded[1]
     assert (run.info.status, run.data.tags["modelbook.gate"]) == ("FINISHED", "rejected")
     assert len(project.registry) == 1
@@ -139,7 +141,7 @@ def test_a_rejected_model_is_recorded_and_not_registered(rejected):
 
 def test_a_rejected_model_stays_rejected(rejected):
     """Running again without a change judges again, exits 4 again and adds no run."""
-    project, _ = rejected
+    project = rejected
     outcome = project.run()
     assert (outcome.gate.verdict, ran(outcome)) == ("rejected", ["register"])
     assert len(project.recorded) == 2
@@ -147,7 +149,7 @@ def test_a_rejected_model_stays_rejected(rejected):
 
 def test_a_relaxed_threshold_registers_the_rejected_model(rejected, tmp_path):
     """After a relaxed threshold the same run passes and its model is registered, without training."""
-    project = rejected[0].copy(tmp_path / "houses")
+    project = rejected.copy(tmp_path / "houses")
     project.set({"evaluation.thresholds.rmse.max": "1000000"})
     outcome = project.run()
     assert ran(outcome) == ["register"]

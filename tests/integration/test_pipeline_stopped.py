@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import orjson
 import pytest
 
 OWN = '''
@@ -20,6 +21,7 @@ class Slow(RegressorMixin, BaseEstimator):
     """Takes a minute to fit, unless a file `quick` lies in the project."""
 
     def fit(self, X, y):
+        print("fitting slowly")
         if not Path("quick").exists():
             Path("fitting").touch()
             time.sleep(60)
@@ -150,6 +152,15 @@ def test_code_that_fails_in_fit(slow, modelbook, options):
     assert slow.run().recorded == "mlflow"
 
 
+def test_what_the_users_code_prints_is_no_result(slow, modelbook):
+    """stdout holds one JSON document, whatever the user's own code prints."""
+    slow.write("quick", "")
+    answer = modelbook("-C", slow.root, "--json", "run")
+    assert answer.code == 0
+    assert orjson.loads(answer.stdout)["model"]["version"] == "2"
+    assert "fitting slowly" in answer.stderr
+
+
 def test_debug_shows_the_traceback(slow, modelbook):
     """With --debug the traceback of the user's own code is there."""
     slow.set({"model.algorithm": "Broken", "model.hyperparameters.Broken": "{}"})
@@ -157,13 +168,3 @@ def test_debug_shows_the_traceback(slow, modelbook):
     assert answer.code == 2
     assert "Traceback" in answer.stderr
     assert "out of luck" in answer.stderr
-
-
-def test_dvc_repro_with_code_that_fails(slow):
-    """Under `dvc repro` the same words come out, and DVC says which stage failed."""
-    slow.set({"model.algorithm": "Broken", "model.hyperparameters.Broken": "{}"})
-    done = slow.call("dvc", "repro")
-    assert done.returncode != 0
-    assert "RuntimeError" in done.stderr
-    assert "failed to reproduce 'train'" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -25,22 +25,19 @@ def entered_once(before, project):
 
 @pytest.fixture(scope="module")
 def without_mlflow(new_project, tmp_path_factory):
-    """A project that ran with MLflow off, with the answer of `run --json`."""
+    """A project that ran with MLflow off, with what the run came to."""
     project = new_project.copy(tmp_path_factory.mktemp("local") / "houses")
     (project.root / "logs/mlflow.db").unlink()
     project.set({"training.enable_mlflow": "false"})
-    return project, project.modelbook("--json", "run")
+    return project, project.run()
 
 
 def test_without_mlflow_the_local_record_is_whole(without_mlflow):
     """With MLflow off, registry, report, models and journal are there, and no database is made."""
-    project, answer = without_mlflow
-    assert answer.returncode == 0, answer.stderr
-    document = orjson.loads(answer.stdout)
-    assert document["recorded"] == "local"
-    assert document["run_id"] == project.metadata.uid
-    assert document["model"]["version"] is None
-    assert document["model"]["local_version"] == project.registry[0]["version"]
+    project, outcome = without_mlflow
+    assert (outcome.recorded, outcome.run_id) == ("local", project.metadata.uid)
+    assert outcome.model.version is None
+    assert outcome.model.local_version == project.registry[0]["version"]
     assert (project.root / project.registry[0]["file"]).is_file()
     for name in ("reports/report.html", "models/model.skops", "logs/evaluation_report.json"):
         assert (project.root / name).is_file()
@@ -50,8 +47,10 @@ def test_without_mlflow_the_local_record_is_whole(without_mlflow):
 
 
 def test_without_mlflow_runs_and_reports_are_found(without_mlflow, modelbook):
-    """With MLflow off, `runs` lists the journal and `report` finds the page."""
+    """With MLflow off, `run --json` works, `runs` lists the journal and `report` finds the page."""
     project, _ = without_mlflow
+    again = modelbook("-C", project.root, "--json", "run")
+    assert (again.code, orjson.loads(again.stdout)["recorded"]) == (0, "local")
     listed = modelbook("-C", project.root, "--json", "runs")
     assert [run["uid"] for run in orjson.loads(listed.stdout)] == [project.metadata.uid]
     found = modelbook("-C", project.root, "--json", "report", "latest")
