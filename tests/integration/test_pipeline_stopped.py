@@ -153,7 +153,7 @@ def test_code_that_fails_in_fit(slow, modelbook, options):
 
 
 def test_what_the_users_code_prints_is_no_result(slow, modelbook):
-    """stdout holds one JSON document, whatever the user's own code prints."""
+    """Standard output holds one JSON document, whatever the user's own code prints."""
     slow.write("quick", "")
     answer = modelbook("-C", slow.root, "--json", "run")
     assert answer.code == 0
