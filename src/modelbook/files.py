@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -86,6 +86,20 @@ def link_or_copy(source: Path, destination: Path) -> None:
             os.link(source.resolve(), temporary)
         except OSError:
             shutil.copyfile(source, temporary)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name, with the first free number behind it where it is taken.
+
+    Example:
+        >>> free_name("model", {"model", "model_2"})
+        'model_3'
+    """
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

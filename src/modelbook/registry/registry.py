@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from modelbook.config import ConfigLike, load_config
 from modelbook.errors import GateRejectedError, ModelbookError, NotFoundError
-from modelbook.files import file_hash, link_or_copy, storage_errors, whole_file, write_whole
+from modelbook.files import file_hash, free_name, link_or_copy, storage_errors, whole_file, write_whole
 from modelbook.logs import STAMP, now
 from modelbook.records import EvaluationReport, GateVerdict, ModelVersion, Record, RunMetadata
 
@@ -146,7 +146,7 @@ class ModelRegistry:
         self, registry: _Registry, source: Path, *, run: RunMetadata | None, other: dict[str, Any]
     ) -> ModelVersion:
         moment = self._clock()
-        version = _free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})
+        version = free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})
         name = self.config.tracking.model_name
         folder = FOLDER / name / version
         # A file of the pipeline's is only ever replaced; one of the user's may be written over in place.
@@ -218,14 +218,6 @@ def _without_number(registry: _Registry, entry: ModelVersion) -> _Registry:
             for other in registry.versions
         )
     )
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free
 
 
 def _migrated(content: Any) -> Any:

@@ -17,7 +17,7 @@ from modelbook.data.batches import arrow_schema, batch_schema, read_batches, wri
 from modelbook.data.tables import FORMATS, reading, scan_table, table_format
 from modelbook.data.values import DTYPES
 from modelbook.errors import DataInvalidError, DataReadError, ModelbookError, UsageError
-from modelbook.files import whole_file
+from modelbook.files import free_name, whole_file
 from modelbook.logs import PipelineLogger
 from modelbook.models.estimators import thread_count
 from modelbook.models.fit import set_single_threaded
@@ -270,15 +270,7 @@ def _added_columns(record: ModelRecord, *, has_probabilities: bool) -> pa.Schema
 
 def _beside(added: pa.Schema, given: Sequence[str]) -> pa.Schema:
     """Return the added columns under names that the source does not have."""
-    return pa.schema([field.with_name(_free_name(field.name, given)) for field in added])
-
-
-def _free_name(name: str, taken: Sequence[str]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free
+    return pa.schema([field.with_name(free_name(field.name, given)) for field in added])
 
 
 def _as_columns(
