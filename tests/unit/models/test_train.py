@@ -277,6 +277,7 @@ def test_the_model_is_exported_under_its_time(settings, table, tmp_path):
         "model_random_forest_20261121_103005.joblib",
         "model_random_forest_20261121_103005_2.joblib",
     ]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
     assert {path.suffix for path in folder.iterdir()} == {".joblib", ".py"}
     loaded = joblib.load(paths[0])
     assert loaded.predict(raw(table)).tobytes() == trainer.predict(raw(table)).tobytes()
