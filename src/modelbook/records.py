@@ -142,6 +142,7 @@ class Environment(Record):
         python: The version of Python, as in "3.11.7".
         platform: The operating system and architecture.
         cpu: The processor's name.
+        cpu_features: What of its vector instructions numerical libraries choose their code by, sorted.
         packages: Installed packages with their exact versions.
         sha256: The hash of the Python version and the packages.
     """
@@ -151,6 +152,7 @@ class Environment(Record):
     cpu: str
     packages: dict[str, str]
     sha256: str
+    cpu_features: tuple[str, ...] = ()
 
     @property
     def lock(self) -> str:
@@ -165,8 +167,9 @@ class Lineage(Record):
     Attributes:
         code: The commit and what differed from it.
         data: Every input file with its hash.
-        config: The resolved settings.
+        config: The resolved settings, as JSON has them: dates and the keys of mappings are text.
         config_sha256: Their hash.
+        config_yaml: The same settings as YAML that reads as they were; None in older records.
         environment: The machine and the packages.
         seeds: Every seed by name.
         threads: Threads that the model was fitted with.
@@ -178,6 +181,7 @@ class Lineage(Record):
     data: tuple[DataVersion, ...]
     config: dict[str, Any]
     config_sha256: str
+    config_yaml: str | None = None
     environment: Environment
     seeds: dict[str, int]
     threads: int

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -19,10 +20,16 @@ from modelbook.config import Config, mask_password
 from modelbook.files import file_hash
 from modelbook.records import CodeState, DataVersion, Environment, Lineage
 
+CONFIG_FILE = "config.yaml"
+ENVIRONMENT_FILE = "environment.lock"
+PATCH_FILE = "uncommitted.patch"
+PATCH_TAG = "modelbook.git.patch_sha256"
+
 _NEVER_DIRTY = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/*.dvc")
 # A git that runs this process, as in a hook, points these at its own repository.
 _POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 _LARGEST_UNTRACKED_BYTES = 1 << 20
+_VECTOR = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "neon", "sve")
 
 
 def read_lineage(
@@ -43,6 +50,7 @@ def read_lineage(
         data=tuple(versions),
         config=config.as_dict(),
         config_sha256=config.sha256,
+        config_yaml=_as_yaml(config),
         environment=read_environment(),
         seeds={"split": config.split.seed, "training": config.training.seed},
         threads=threads,
@@ -88,6 +96,7 @@ def read_environment() -> Environment:
         cpu=_cpu_name(),
         packages=dict(sorted(packages.items())),
         sha256=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        cpu_features=_cpu_features(),
     )
 
 
@@ -102,6 +111,7 @@ def command_line() -> str:
 def lineage_tags(lineage: Lineage) -> dict[str, str]:
     """Return what a run in MLflow carries of where it came from, in MLflow's own names where it has them."""
     code = lineage.code
+    patch = {} if code.patch is None else {PATCH_TAG: hashlib.sha256(code.patch).hexdigest()}
     return {
         "mlflow.source.name": lineage.command,
         "mlflow.source.type": "LOCAL",
@@ -114,6 +124,7 @@ def lineage_tags(lineage: Lineage) -> dict[str, str]:
         "modelbook.host": lineage.host,
         "modelbook.threads": str(lineage.threads),
         "modelbook.command": lineage.command,
+        **patch,
         **({"mlflow.source.git.commit": code.commit} if code.commit else {}),
         **({"mlflow.source.git.branch": code.branch} if code.branch else {}),
         **{f"modelbook.seed.{name}": str(seed) for name, seed in lineage.seeds.items()},
@@ -123,13 +134,30 @@ def lineage_tags(lineage: Lineage) -> dict[str, str]:
 
 def lineage_files(lineage: Lineage) -> dict[str, bytes]:
     """Return what a run carries of where it came from that is too long for a tag, by file name."""
-    settings = StringIO()
-    YAML(typ="safe", pure=True).dump(lineage.config, settings)
     files = {
-        "config.yaml": settings.getvalue().encode(),
-        "environment.lock": lineage.environment.lock.encode(),
+        CONFIG_FILE: (lineage.config_yaml or _yaml(lineage.config)).encode(),
+        ENVIRONMENT_FILE: lineage.environment.lock.encode(),
     }
-    return files | ({"uncommitted.patch": lineage.code.patch} if lineage.code.patch is not None else {})
+    return files | ({PATCH_FILE: lineage.code.patch} if lineage.code.patch is not None else {})
+
+
+def _as_yaml(config: Config) -> str:
+    """Return every setting, defaults included, as YAML that keeps its types; passwords are masked."""
+    settings = config.model_dump(by_alias=True)
+    masked = config.as_dict()
+    for section, key in (("data", "source"), ("tracking", "uri")):
+        settings[section][key] = masked[section][key]
+    return _yaml(settings)
+
+
+def _yaml(settings: Mapping[str, Any]) -> str:
+    text = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # the order of the settings, as config.yaml has them
+    yaml.default_flow_style = False  # type: ignore[assignment] # ruamel.yaml declares it as None
+    yaml.width = 4096
+    yaml.dump(settings, text)
+    return text.getvalue()
 
 
 def _user() -> str:
@@ -176,9 +204,18 @@ def _git_bytes(root: Path, *arguments: str, environ: Mapping[str, str] | None = 
 
 
 def _cpu_name() -> str:
+    return _cpu_info("model name") or platform.processor()
+
+
+def _cpu_features() -> tuple[str, ...]:
+    words = (_cpu_info("flags") or _cpu_info("Features")).split()
+    return tuple(sorted({word for word in words if word.startswith(_VECTOR)}))
+
+
+def _cpu_info(field: str) -> str:
+    """Return what Linux says of the first processor; nothing where it says nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

@@ -3,13 +3,16 @@
 import hashlib
 import subprocess
 import sys
+from datetime import date
 
 import pytest
+from ruamel.yaml import YAML
 
 from modelbook.config import load_config
 from modelbook.tracking.lineage import (
     command_line,
     data_version,
+    lineage_files,
     lineage_tags,
     read_code_state,
     read_environment,
@@ -227,3 +230,25 @@ def test_no_password_is_recorded(tmp_path, monkeypatch):
     lineage = read_lineage(config, data=(), rows={}, threads=1, command=command_line())
     assert "hush" not in lineage.model_dump_json()
     assert "hush" not in str(lineage_tags(lineage))
+
+
+def test_settings_come_back_as_they_were(tmp_path, monkeypatch):
+    """The recorded YAML keeps whole numbers as keys, dates, and text that looks like something else."""
+    monkeypatch.chdir(tmp_path)
+    values = {"class_weight": {0: 1, 1: 2.5, "b": 3}, "since": date(2024, 1, 2), "text": "2024-01-02"}
+    config = load_config({"model": {"hyperparameters": {"random_forest": values}}})
+    lineage = read_lineage(config, data=(), rows={}, threads=1, command="modelbook run")
+    recorded = YAML(typ="safe", pure=True).load(lineage_files(lineage)["config.yaml"])
+    assert load_config(recorded) == config
+    assert load_config(recorded).sha256 == lineage.config_sha256
+
+
+def test_the_patch_has_a_witness(repository):
+    """A run's tags hold the hash of its patch, by which a changed one is told."""
+    (repository / "features.py").write_text("A = 2\n")
+    (repository / "config").mkdir()
+    (repository / "config/config.yaml").write_text("{}\n")
+    config = load_config(repository)
+    lineage = read_lineage(config, data=(), rows={}, threads=1, command="modelbook run")
+    patch = lineage_files(lineage)["uncommitted.patch"]
+    assert lineage_tags(lineage)["modelbook.git.patch_sha256"] == hashlib.sha256(patch).hexdigest()
