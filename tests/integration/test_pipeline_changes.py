@@ -3,11 +3,17 @@
 import orjson
 import pytest
 
+from modelbook.files import file_hash
+
 TREES = "model.hyperparameters.random_forest.n_estimators"
 
 
 def ran(outcome):
     return [stage.name for stage in outcome.stages if stage.status == "ran"]
+
+
+def log_of(project, stage):
+    return max((project.root / "logs").glob(f"{stage}_*.log")).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +73,13 @@ def test_a_changed_hyperparameter_trains_and_registers_alone(project):
 
 def test_changed_code_makes_the_features_again(project):
     """A change of features.py runs preprocess and what follows, not ingest and validate."""
+    before = file_hash(project.root / "features.py", "md5")
     project.write("features.py", '"""Changed."""\n')
     outcome = project.run()
     assert ran(outcome) == ["preprocess", "train", "register"]
-    assert outcome.stages[2].why == ("features.py is changed",)
+    old, new = (sha[:8] for sha in (before, file_hash(project.root / "features.py", "md5")))
+    assert outcome.stages[2].why == (f"features.py changed: {old} → {new}",)
+    assert f"why: features.py changed: {old} → {new}" in log_of(project, "preprocess")
 
 
 def test_settings_of_another_algorithm_run_nothing(project):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbook.config import load_config, mask_password, set_values, settings, spell
+from modelbook.config import changes, load_config, mask_password, set_values, spell
 from modelbook.errors import ConfigError, NotFoundError
 
 TEXT = """\
@@ -289,7 +289,7 @@ def test_lists_and_mappings_are_written_on_one_line(path: Path):
 
 def test_what_would_read_otherwise_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch):
     """Where YAML's writer makes something else of a value, the file stays as it was."""
-    monkeypatch.setattr(settings, "_on_one_line", lambda _: "something else")
+    monkeypatch.setattr(changes, "_on_one_line", lambda _: "something else")
     with pytest.raises(ConfigError, match="cannot be written so that it reads as given"):
         set_values(path, {"project.name": "flats"})
     assert path.read_text() == TEXT

@@ -26,6 +26,9 @@ def run(
     no_dvc: Annotated[bool, typer.Option("--no-dvc", help="Run every stage here, without DVC.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Read a URL or database again.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run holds the project.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what would run and why, and run nothing.")
+    ] = False,
 ) -> None:
     """Run what changed, record it, register what passes."""
     from modelbook.pipeline.run import disable_telemetry, run_pipeline
@@ -33,6 +36,9 @@ def run(
     console: Console = context.obj
     disable_telemetry()
     settings = _parsed(assignments or [])
+    if explain:
+        _explain(console, settings, use_dvc=not no_dvc, force=force, refresh=refresh)
+        return
     with redirect_stdout(sys.stderr):  # whatever the user's own code prints is no result
         outcome = run_pipeline(
             Path.cwd(),
@@ -59,6 +65,27 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The 
     config = load_config(Path.cwd())
     run_stage(name, config)
     refuse_changed_settings(config, stage=name)
+
+
+def _explain(
+    console: Console, settings: dict[str, str], *, use_dvc: bool, force: bool, refresh: bool
+) -> None:
+    from modelbook.pipeline.explain import explain_run
+
+    if refresh:
+        raise UsageError(
+            "--explain and --refresh do not go together",
+            expected="one of them: what a source holds now is known once it was read",
+            hint="leave one of them out",
+        )
+    plans = explain_run(Path.cwd(), settings=settings, use_dvc=use_dvc, force=force)
+    console.document({"stages": [plan.model_dump(mode="json") for plan in plans]})
+    rows = [
+        (plan.name if number == 0 else "", plan.prospect if number == 0 else "", reason)
+        for plan in plans
+        for number, reason in enumerate(plan.why or ("nothing changed",))
+    ]
+    console.table(("stage", "would", "why"), rows)
 
 
 def _parsed(assignments: list[str]) -> dict[str, str]:

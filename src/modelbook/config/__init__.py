@@ -1,5 +1,6 @@
 """The settings of a project."""
 
+from modelbook.config.changes import Proposal, propose_values, set_values
 from modelbook.config.sections import (
     METRICS,
     BooleanFeatures,
@@ -30,7 +31,6 @@ from modelbook.config.settings import (
     ConfigLike,
     load_config,
     mask_password,
-    set_values,
     spell,
 )
 
@@ -52,6 +52,7 @@ __all__ = [
     "ModelConfig",
     "NumericFeatures",
     "ProjectConfig",
+    "Proposal",
     "Ratio",
     "Section",
     "ServingConfig",
@@ -62,6 +63,7 @@ __all__ = [
     "TrainingConfig",
     "load_config",
     "mask_password",
+    "propose_values",
     "set_values",
     "spell",
 ]

@@ -9,17 +9,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 
 from pydantic import PrivateAttr, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.representer import RoundTripRepresenter
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from modelbook.config.sections import (
     METRICS,
@@ -35,7 +31,6 @@ from modelbook.config.sections import (
     TrainingConfig,
 )
 from modelbook.errors import ConfigError, NotFoundError
-from modelbook.files import write_whole
 
 CONFIG_PATH = Path("config/config.yaml")
 
@@ -154,44 +149,13 @@ def load_config(source: ConfigLike, *, environ: Mapping[str, str] = os.environ) 
     if isinstance(source, Config):
         return source
     if isinstance(source, Mapping):
-        return _validate(source, root=Path.cwd(), environ=environ, where="the given settings")
+        return validate(source, root=Path.cwd(), environ=environ, where="the given settings")
     path = Path(source)
     if path.is_dir():
         path = path / CONFIG_PATH
     root = path.absolute().parent
     root = root.parent if root.name == CONFIG_PATH.parent.name else root
-    return _validate(_parse_yaml(_read_text(path), path), root=root, environ=environ, where=str(path))
-
-
-def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[Any, Any]]:
-    """Write settings into a config file, keeping its comments, and return old and new value by key.
-
-    Args:
-        path: The config file.
-        assignments: Dotted keys and their values as YAML, as in `{"model.algorithm": "lightgbm"}`.
-
-    Raises:
-        ConfigError: A key is unknown or a value is not accepted; the file is left as it was.
-        NotFoundError: There is no such file.
-    """
-    text = _read_text(path)
-    before, expected = _parse_yaml(text, path), _parse_yaml(text, path)
-    yaml = _round_trip_yaml()
-    document = yaml.load(text)
-    for key, value in assignments.items():
-        parsed = _parse_value(key, value)
-        _assign(expected, key.split("."), parsed)
-        _assign(document, key.split("."), _on_one_line(parsed))
-    _validate(expected, root=path.parent.parent, environ={}, where=str(path))
-    pairs = {key: (_look_up(before, key), _look_up(expected, key)) for key in assignments}
-    # 1, 1.0 and true are equal to Python, and not to an estimator.
-    changes = {key: (old, new) for key, (old, new) in pairs.items() if repr(old) != repr(new)}
-    if changes:
-        buffer = StringIO()
-        yaml.dump(document, buffer)
-        _check_reads_as(buffer.getvalue(), expected, path)
-        write_whole(path.resolve(), buffer.getvalue().encode())
-    return changes
+    return validate(parse_yaml(read_text(path), path), root=root, environ=environ, where=str(path))
 
 
 def mask_password(url: str | None) -> str | None:
@@ -226,7 +190,13 @@ def spell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return what a config file says.
+
+    Raises:
+        ConfigError: It cannot be read.
+        NotFoundError: There is no such file.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -238,9 +208,14 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
+def parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
+    """Return the sections that a config file's text holds.
+
+    Raises:
+        ConfigError: It is no YAML, or no mapping.
+    """
     try:
-        document = _load_yaml(text)
+        document = load_yaml(text)
     except ValueError as error:
         raise ConfigError(
             "the config file is not YAML",
@@ -257,7 +232,7 @@ def _parse_yaml(text: str, path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _load_yaml(text: str) -> Any:
+def load_yaml(text: str) -> Any:
     """Return what YAML says.
 
     Raises:
@@ -275,86 +250,18 @@ def _load_yaml(text: str) -> Any:
         raise ValueError(str(error).partition("\n")[0]) from None
 
 
-class _Representer(RoundTripRepresenter):
-    """Writes null as `null`, where ruamel.yaml would write nothing."""
+def validate(settings: Mapping[str, Any], *, root: Path, environ: Mapping[str, str], where: str) -> Config:
+    """Return settings as a Config.
 
+    Args:
+        settings: The settings.
+        root: The project's folder.
+        environ: Where MLFLOW_TRACKING_URI is looked up.
+        where: What to name in errors.
 
-_Representer.add_representer(
-    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-)
-
-
-def _round_trip_yaml() -> YAML:
-    """Return a YAML that keeps comments, quotes and the layout that `modelbook init` writes."""
-    yaml = YAML()
-    yaml.Representer = _Representer
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 4096
-    yaml.preserve_quotes = True
-    return yaml
-
-
-def _on_one_line(value: Any) -> Any:
-    """Return a value that is written on one line, with every text in it that is no word in quotes.
-
-    As a block, or without the quotes, YAML's writer makes something else of some values.
+    Raises:
+        ConfigError: They are wrong; each mistake is named with its path.
     """
-    if isinstance(value, Mapping):
-        mapping = CommentedMap((_quoted(key), _quoted(_on_one_line(entry))) for key, entry in value.items())
-        mapping.fa.set_flow_style()
-        return mapping
-    if isinstance(value, list):
-        sequence = CommentedSeq(_quoted(_on_one_line(entry)) for entry in value)
-        sequence.fa.set_flow_style()
-        return sequence
-    return value
-
-
-def _quoted(value: Any) -> Any:
-    is_word = not isinstance(value, str) or re.fullmatch(r"[A-Za-z_]\w*", value)
-    return value if is_word else DoubleQuotedScalarString(value)
-
-
-def _check_reads_as(text: str, expected: Mapping[str, Any], path: Path) -> None:
-    try:
-        is_same = _load_yaml(text) == expected
-    except ValueError:
-        is_same = False
-    if not is_same:
-        raise ConfigError(
-            "a setting cannot be written so that it reads as given",
-            where=str(path),
-            hint="write it into the file by hand",
-        )
-
-
-def _parse_value(key: str, text: str) -> Any:
-    try:
-        return _load_yaml(text)
-    except ValueError as error:
-        raise ConfigError(
-            "a value is not YAML",
-            mistakes=(f"{key}: {error}",),
-            hint="put text with a colon or a sign in it in quotes, and those in quotes of the shell",
-        ) from None
-
-
-def _assign(document: Any, keys: list[str], value: Any) -> None:
-    *parents, last = keys
-    for key in parents:
-        if not isinstance(document.get(key), Mapping):
-            document[key] = {}
-        document = document[key]
-    document[last] = value
-
-
-def _look_up(document: Any, key: str) -> Any:
-    for part in key.split("."):
-        document = document.get(part) if isinstance(document, Mapping) else None
-    return document
-
-
-def _validate(settings: Mapping[str, Any], *, root: Path, environ: Mapping[str, str], where: str) -> Config:
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:

@@ -1,31 +1,62 @@
 """Why a stage has to run: what differs from what dvc.lock holds of its last time."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from modelbook.config import spell
 
 _LONGEST_VALUE = 60
+_HASH_LENGTH = 8
 
 
-def reasons(stage: Any) -> tuple[str, ...]:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def reasons(
+    stage: Any, *, made_by: Mapping[str, str] = _NOTHING, brought: Mapping[str, Any] = _NOTHING
+) -> tuple[str, ...]:
     """Return why DVC would run a stage, one reason each, with old and new value where there are two.
 
     Args:
         stage: A stage of DVC's, loaded with what dvc.lock says of it.
+        made_by: Absolute paths that are going to be made anew, and the stage that makes each: what lies
+            there now says nothing.
+        brought: Absolute paths of files that DVC brings where they are missing, and the hash of each.
     """
     from dvc.dependency.param import ParamsDependency
 
+    if stage.is_callback or stage.always_changed:
+        return ("it runs every time",)
     if not any(dependency.hash_info for dependency in stage.deps):
         return ("it has not run yet",)
     found = ["its command changed"] if stage.changed_stage() else []
     for dependency in stage.deps:
         if isinstance(dependency, ParamsDependency):
             found += _changed_settings(dependency)
+        elif maker := made_by.get(dependency.fs_path):
+            found.append(f"its input {dependency} is made anew by {maker}")
+        elif not dependency.exists and brought.get(dependency.fs_path) == dependency.hash_info:
+            continue
         else:
-            found += [f"{path} is {_past(state)}" for path, state in dependency.status().items()]
+            found += _changed_file(dependency)
     for output in stage.outs:
-        found += [f"its output {path} is {_past(state)}" for path, state in output.status().items()]
+        found += [f"its output {reason}" for reason in _changed_file(output)]
     return tuple(found)
+
+
+def _changed_file(file: Any) -> list[str]:
+    """Return what became of an input or output, in our words for what DVC says of it."""
+    words = {"deleted": "is missing", "not in cache": "is not in DVC's cache", "new": "is new"}
+    return [
+        f"{path} {_hashes(file) if state == 'modified' else words.get(state, f'is {state}')}"
+        for path, state in file.status().items()
+    ]
+
+
+def _hashes(file: Any) -> str:
+    old, new = (str(value.value)[:_HASH_LENGTH] for value in (file.hash_info, file.get_hash()))
+    return f"changed: {old} → {new}"
 
 
 def _changed_settings(dependency: Any) -> list[str]:
@@ -53,9 +84,3 @@ def _differences(key: str, old: Any, new: Any) -> list[str]:
 def _short(value: Any) -> str:
     text = spell(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
-
-
-def _past(state: object) -> str:
-    """Return DVC's word for a state in ours."""
-    ours = {"modified": "changed", "deleted": "missing", "not in cache": "not in DVC's cache"}
-    return ours.get(str(state), str(state))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelbook.config import CONFIG_PATH, Config, load_config, set_values, spell
-from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError, UsageError
+from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
 from modelbook.pipeline.check import check_project
@@ -30,6 +30,8 @@ from modelbook.records import (
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.lineage import command_line
 from modelbook.tracking.store import knows, old_file_store
+
+_NOT_ON_RECORD = ("the run is not on record",)
 
 
 class RunModel(Record):
@@ -169,7 +171,7 @@ def _run_all(config: Config, results: list[StageResult], *, force: bool) -> None
     for name in STAGES:
         with _timed(name, results, why=why) as executed:
             executed.append(name)
-            run_stage(name, config)
+            run_stage(name, config, why=why)
 
 
 @contextmanager
@@ -189,7 +191,7 @@ def _timed(name: str, results: list[StageResult], *, why: tuple[str, ...]) -> It
 
 
 def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) -> None:
-    from dvc.exceptions import DvcException, NotDvcRepoError, ReproductionError
+    from dvc.exceptions import DvcException, ReproductionError
     from dvc.repo import Repo
 
     try:
@@ -198,12 +200,6 @@ def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) ->
             repo.reproduce(force=force, repro_fn=_reproducer(config, results))
     except ModelbookError as error:
         cause = error.__cause__
-        if isinstance(cause, NotDvcRepoError):
-            raise UsageError(
-                "the project is not under DVC's care",
-                where=str(config.root),
-                hint="run with --no-dvc, or set DVC up there with `dvc init`",
-            ) from cause
         if isinstance(cause, ReproductionError) and not isinstance(cause.__cause__, DvcException | None):
             raise cause.__cause__ from None
         raise
@@ -211,14 +207,21 @@ def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) ->
 
 def _reproducer(config: Config, results: list[StageResult]) -> Callable[..., Any]:
     """Return what DVC is to do with each stage: as it always does, but in this process, and told."""
+    log = PipelineLogger("run")
 
     def reproduce(stage: Any, *, upstream: Any = None, force: bool = False, **options: Any) -> Any:
         if getattr(stage, "name", None) not in STAGES:
             return _reproduce(stage, upstream=upstream, force=force, **options)
         must_run = force or stage.changed(allow_missing=False, upstream=upstream)
         why = (("it was forced",) if force else reasons(stage)) if must_run else ()
-        with _timed(stage.name, results, why=why) as executed, _in_this_process(config, executed):
-            return _reproduce(stage, upstream=upstream, force=force, **options)
+        with (
+            _timed(stage.name, results, why=why) as executed,
+            _in_this_process(config, executed, why=why),
+        ):
+            done = _reproduce(stage, upstream=upstream, force=force, **options)
+        if why and not executed:
+            log.info(f"{stage.name} came back from DVC's cache: {'; '.join(why)}")
+        return done
 
     return reproduce
 
@@ -231,7 +234,7 @@ def _reproduce(stage: Any, **options: Any) -> Any:
 
 
 @contextmanager
-def _in_this_process(config: Config, executed: list[str]) -> Iterator[None]:
+def _in_this_process(config: Config, executed: list[str], *, why: tuple[str, ...]) -> Iterator[None]:
     """Let DVC run our own stages in this process instead of starting Python for each."""
     import dvc.stage.run
 
@@ -242,7 +245,7 @@ def _in_this_process(config: Config, executed: list[str]) -> Iterator[None]:
             original(stage, **options)
             return
         executed.append(stage.name)
-        run_stage(stage.name, config)
+        run_stage(stage.name, config, why=why)
         refuse_changed_settings(config, stage=stage.name)
 
     dvc.stage.run.cmd_run = cmd_run
@@ -260,9 +263,9 @@ def _ensure_recorded(config: Config, results: list[StageResult], *, log: Pipelin
         return
     log.warning("the run that made these outputs is not on record: entering it")
     results[:] = [result for result in results if result.name != "register"]
-    with _timed("register", results, why=("the run is not on record",)) as executed:
+    with _timed("register", results, why=_NOT_ON_RECORD) as executed:
         executed.append("register")
-        run_stage("register", config)
+        run_stage("register", config, why=_NOT_ON_RECORD)
 
 
 def _is_on_record(config: Config) -> bool:

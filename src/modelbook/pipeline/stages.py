@@ -4,7 +4,7 @@ Every stage starts from files and ends in files, so that DVC, `modelbook run` an
 itself. The heavy libraries are imported by the stage that needs them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from modelbook.config import CONFIG_PATH, Config, load_config
@@ -15,12 +15,13 @@ from modelbook.pipeline import layout
 from modelbook.records import ValidationReport
 
 
-def run_stage(name: str, config: Config) -> None:
+def run_stage(name: str, config: Config, *, why: Iterable[str] = ()) -> None:
     """Run one stage.
 
     Args:
         name: One of `STAGES`.
         config: The project.
+        why: The reasons that it has to run, for its log.
 
     Raises:
         UsageError: There is no such stage.
@@ -30,6 +31,8 @@ def run_stage(name: str, config: Config) -> None:
         raise UsageError("there is no such stage", got=name, expected=", ".join(STAGES))
     log = PipelineLogger(name, folder=config.path(layout.LOGS))
     log.stage_start(name.capitalize())
+    for reason in why:
+        log.info(f"why: {reason}")
     try:
         STAGES[name](config, log)
     except BaseException as error:

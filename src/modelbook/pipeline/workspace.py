@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modelbook.errors import ModelbookError
+from modelbook.errors import ModelbookError, UsageError
 from modelbook.files import storage_errors
 
 
@@ -57,7 +57,7 @@ def track(root: Path, path: Path) -> None:
 @contextmanager
 def dvc_errors(place: Path) -> Iterator[None]:
     """Keep DVC from printing, and raise what it raises as errors of ours."""
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import DvcException, NotDvcRepoError
 
     logger = logging.getLogger("dvc")
     level: Any = logger.level
@@ -65,6 +65,12 @@ def dvc_errors(place: Path) -> Iterator[None]:
     try:
         with storage_errors(place):
             yield
+    except NotDvcRepoError as error:
+        raise UsageError(
+            "the project is not under DVC's care",
+            where=str(place),
+            hint="run with --no-dvc, or set DVC up there with `dvc init`",
+        ) from error
     except DvcException as error:
         hint = "`dvc doctor` says what DVC finds on this machine"
         got = f"{error}: {error.__cause__}" if error.__cause__ else str(error)

@@ -80,13 +80,13 @@ def test_a_setting_that_nobody_reads(done: Repo):
 
 
 def test_changed_files(done: Repo):
-    """Files that changed or are missing are named, inputs and outputs apart."""
+    """Files that changed are named with both hashes, missing ones too, inputs and outputs apart."""
     Path("data.csv").write_text("2\n")
     Path("model").write_text("2\n")
     Path("metrics").unlink()
     assert why(done) == (
-        "data.csv is changed",
-        "its output model is changed",
+        "data.csv changed: b026324c → 26ab0db9",
+        "its output model changed: b026324c → 26ab0db9",
         "its output metrics is missing",
     )
 
@@ -102,4 +102,8 @@ def test_several_reasons(done: Repo):
     Path("dvc.yaml").write_text(PIPELINE.replace("cp data.csv metrics", "touch metrics"))
     Path("config.yaml").write_text(SETTINGS.replace("42", "7"))
     Path("data.csv").write_text("2\n")
-    assert why(done) == ("its command changed", "data.csv is changed", "training.seed: 42 → 7")
+    assert why(done) == (
+        "its command changed",
+        "data.csv changed: b026324c → 26ab0db9",
+        "training.seed: 42 → 7",
+    )
