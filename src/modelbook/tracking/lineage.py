@@ -153,8 +153,8 @@ def _as_yaml(config: Config) -> str:
 def _yaml(settings: Mapping[str, Any]) -> str:
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
-    yaml.sort_base_mapping_type_on_output = False  # the order of the settings, as config.yaml has them
-    yaml.default_flow_style = False  # type: ignore[assignment] # ruamel.yaml declares it as None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # ruamel.yaml says None
+    yaml.default_flow_style = False
     yaml.width = 4096
     yaml.dump(settings, text)
     return text.getvalue()
