@@ -29,7 +29,7 @@ def run_stage(name: str, config: Config, *, why: Iterable[str] = ()) -> None:
     """
     if name not in STAGES:
         raise UsageError("there is no such stage", got=name, expected=", ".join(STAGES))
-    log = PipelineLogger(name, folder=config.path(layout.LOGS))
+    log = PipelineLogger(name, folder=logs or config.path(layout.LOGS))
     log.stage_start(name.capitalize())
     for reason in why:
         log.info(f"why: {reason}")

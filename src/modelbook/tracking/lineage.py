@@ -27,7 +27,7 @@ PATCH_TAG = "modelbook.git.patch_sha256"
 
 _NEVER_DIRTY = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/*.dvc")
 # A git that runs this process, as in a hook, points these at its own repository.
-_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
+GIT_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 _LARGEST_UNTRACKED_BYTES = 1 << 20
 _VECTOR = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "neon", "sve")
 
@@ -193,7 +193,7 @@ def _git_bytes(root: Path, *arguments: str, environ: Mapping[str, str] | None = 
         done = subprocess.run(  # noqa: S603 (a list, never a shell)
             ["git", "--no-optional-locks", "-c", "core.quotePath=false", *arguments],  # noqa: S607 (the user's)
             cwd=root,
-            env={name: value for name, value in os.environ.items() if name not in _POINTERS}
+            env={name: value for name, value in os.environ.items() if name not in GIT_POINTERS}
             | dict(environ or {}),
             capture_output=True,
             check=False,
