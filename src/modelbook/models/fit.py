@@ -7,11 +7,12 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from modelbook.config import Config
 from modelbook.errors import ConfigError, DataInvalidError, ModelbookError
 from modelbook.features.engineer import FeatureEngineer, transform_errors
-from modelbook.models.estimators import build_estimator, distributions, hyperparameter_error
+from modelbook.models.estimators import build_estimator, distributions, hyperparameter_error, thread_count
 
 
 def fit_pipeline(
@@ -19,7 +20,9 @@ def fit_pipeline(
 ) -> Pipeline:
     """Return a fitted pipeline of the features and the estimator.
 
-    Every `n_jobs` in it is 1 afterwards: predictions summed by one thread are the same to the last digit.
+    No library takes more threads for it than `training.n_jobs` says, whatever the machine has: BLAS sums in
+    another order with another number. Every `n_jobs` in the pipeline is 1 afterwards: predictions summed by
+    one thread are the same to the last digit.
 
     Args:
         config: The settings.
@@ -34,7 +37,7 @@ def fit_pipeline(
     features = FeatureEngineer(config).build() if transformer is None else clone(transformer)
     pipeline = Pipeline([("features", features), ("estimator", build_estimator(config))])
     try:
-        with transform_errors(config):
+        with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)):
             pipeline.fit(X, y)
     except ModelbookError:
         raise

@@ -285,6 +285,34 @@ def test_the_model_is_exported_under_its_time(settings, table, tmp_path):
     assert joblib.load(folder / "encoder.joblib").n_features_in_ == 1
 
 
+THREADS = """
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from threadpoolctl import threadpool_info
+
+def most(kind=""):
+    return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"].startswith(kind))
+
+class Threads(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.threads_ = most()
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), most("blas"))
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_library_takes_the_threads_of_the_settings(settings, table, tmp_path, *, threads):
+    """BLAS and OpenMP too, whatever the machine has; predictions are multiplied by one."""
+    (tmp_path / "features.py").write_text(THREADS)
+    trainer = ModelTrainer(settings("Threads", folder=tmp_path, training={"n_jobs": threads}))
+    trainer.train(raw(table), table["price"])
+    assert trainer.model[-1].threads_ == threads
+    assert set(trainer.predict(raw(table))) == {1}
+
+
 USER = """
 from sklearn.base import BaseEstimator, RegressorMixin
 
