@@ -5,6 +5,7 @@ itself. The heavy libraries are imported by the stage that needs them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from modelbook.config import CONFIG_PATH, Config, load_config
@@ -15,13 +16,14 @@ from modelbook.pipeline import layout
 from modelbook.records import ValidationReport
 
 
-def run_stage(name: str, config: Config, *, why: Iterable[str] = ()) -> None:
+def run_stage(name: str, config: Config, *, why: Iterable[str] = (), logs: Path | None = None) -> None:
     """Run one stage.
 
     Args:
         name: One of `STAGES`.
         config: The project.
         why: The reasons that it has to run, for its log.
+        logs: Where its log goes; the project's own folder by default.
 
     Raises:
         UsageError: There is no such stage.
