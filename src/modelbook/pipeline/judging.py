@@ -38,7 +38,8 @@ def judge_and_register(config: Config, log: PipelineLogger) -> None:
     version = _register(metadata, evaluation, number, config=config)
     html = _report(metadata, gate, version, config=config)
     write_whole(config.path(layout.REPORT), html.encode())
-    folder = keep_run(config, metadata, evaluation=evaluation, report=html)
+    predictions = config.path(layout.PREDICTIONS)
+    folder = keep_run(config, metadata, evaluation=evaluation, report=html, predictions=predictions)
     _attach(tracker, folder, config=config, log=log)
     _evaluation(metadata, gate, run_id=tracker.run_id).write(config.path(layout.EVALUATION))
     if version is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from modelbook.config import Config
-from modelbook.files import write_whole
+from modelbook.files import link_or_copy, write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.records import EvaluationReport, RunMetadata
 
@@ -14,10 +14,25 @@ FOLDER = "logs/runs"
 METADATA_FILE = "metadata.json"
 EVALUATION_FILE = "evaluation_report.json"
 REPORT_FILE = "report.html"
+PREDICTIONS_FILE = "test_predictions.parquet"
 
 
-def keep_run(config: Config, metadata: RunMetadata, *, evaluation: EvaluationReport, report: str) -> Path:
+def keep_run(
+    config: Config,
+    metadata: RunMetadata,
+    *,
+    evaluation: EvaluationReport,
+    report: str,
+    predictions: Path | None = None,
+) -> Path:
     """Enter a run, or what was judged anew of it, into the journal and return its folder.
+
+    Args:
+        config: The project.
+        metadata: The run.
+        evaluation: What was said of it.
+        report: Its report.
+        predictions: What it predicted for the test rows, by which it is known when it is made again.
 
     Raises:
         StorageError: The folder cannot be written or the disk is full.
@@ -26,6 +41,8 @@ def keep_run(config: Config, metadata: RunMetadata, *, evaluation: EvaluationRep
     metadata.write(folder / METADATA_FILE)
     evaluation.write(folder / EVALUATION_FILE)
     write_whole(folder / REPORT_FILE, report.encode())
+    if predictions is not None:
+        link_or_copy(predictions, folder / PREDICTIONS_FILE)
     return folder
 
 

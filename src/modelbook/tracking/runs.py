@@ -109,11 +109,17 @@ def fetch_report(config: Config, run: RunSummary, destination: Path) -> Path:
         return kept
     if not config.training.enable_mlflow:
         raise NotFoundError("the run has no report", where=run.run_id)
-    write_whole(destination, _download(config, run.run_id, journal.REPORT_FILE))
+    write_whole(destination, fetch_artifact(config, run.run_id, journal.REPORT_FILE))
     return destination
 
 
-def _download(config: Config, run_id: str, name: str) -> bytes:
+def fetch_artifact(config: Config, run_id: str, name: str) -> bytes:
+    """Return the bytes of a file that a run left in the store.
+
+    Raises:
+        NotFoundError: The run has none of that name.
+        TrackingStoreError: The store cannot be used.
+    """
     client = open_client(config)
     with store_errors(config.tracking_uri), tempfile.TemporaryDirectory() as folder:
         if not any(entry.path == name for entry in client.list_artifacts(run_id)):
