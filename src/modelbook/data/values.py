@@ -117,7 +117,9 @@ def _types_of_text(table: pl.LazyFrame, names: list[str], tolerance: float) -> d
             known = (~reading.is_missing).sum()
             share = pl.when(known > 0).then(reading.is_unreadable.sum() / known).otherwise(1.0)
             counts.append(share.alias(f"{wanted}\0{name}"))
-    coded = [column(name).str.contains(r"^\s*0\d").any().alias(f"coded\0{name}") for name in names]
+    coded = [
+        column(name).cast(pl.String).str.contains(r"^\s*0\d").any().alias(f"coded\0{name}") for name in names
+    ]
     if not names:
         return {}
     found = table.select(*counts, *coded).collect(engine="streaming").row(0, named=True)

@@ -125,6 +125,14 @@ def test_schema_with_tolerance():
     assert derive_schema(table, tolerance=0.01)["x"].type == "integer"
 
 
+def test_schema_of_categories():
+    """Columns that pandas or Polars hold as categories are read as the text that they stand for."""
+    table = pl.LazyFrame({"word": ["a", "b"], "whole": ["1", "2"]}, schema_overrides={"word": pl.Categorical})
+    table = table.with_columns(pl.col("whole").cast(pl.Categorical))
+    types = {name: column.type for name, column in derive_schema(table).items()}
+    assert types == {"word": "string", "whole": "integer"}
+
+
 def test_schema_of_no_columns():
     """A table without columns has an empty schema."""
     assert derive_schema(pl.LazyFrame()) == {}
