@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -430,3 +431,31 @@ def mlflow_server(tmp_path_factory):
     """Return the address of an MLflow server on loopback."""
     with running_mlflow(tmp_path_factory.mktemp("server"), unused_port()) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """Return the address of the empty database of a PostgreSQL server of the tests' own."""
+    debian = ":".join(str(path.parent) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+    initdb, pg_ctl = (shutil.which(name) or shutil.which(name, path=debian) for name in ("initdb", "pg_ctl"))
+    if None in {initdb, pg_ctl}:
+        pytest.skip("PostgreSQL is not installed")
+    owner = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    folder = tempfile.mkdtemp(prefix="modelbook-pg-")
+    if owner:
+        try:
+            os.chown(folder, pwd.getpwnam(owner).pw_uid, -1)
+        except KeyError:
+            pytest.skip("there is no user that PostgreSQL could run as")
+
+    def control(*words):
+        subprocess.run(words, user=owner, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    control(initdb, "-D", f"{folder}/data", "-U", "ada", "--auth=trust", "--no-sync")
+    port = unused_port()
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    server = (pg_ctl, "-D", f"{folder}/data", "-w", "-o", options, "-l", f"{folder}/log")
+    control(*server, "start")
+    yield f"postgresql://ada@127.0.0.1:{port}/postgres"
+    control(*server, "-m", "immediate", "stop")
+    shutil.rmtree(folder)

@@ -1,13 +1,8 @@
 """What every tracking store does alike: SQLite, MLflow's server over HTTP, PostgreSQL."""
 
 import math
-import os
-import pwd
 import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,35 +23,6 @@ from modelbook.tracking.store import knows
 from modelbook.tracking.tracker import MLflowTracker
 
 BEGAN = datetime(2026, 11, 21, 9, 5, 7, 123000, tzinfo=UTC)
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """Return the address of an empty database of a PostgreSQL server of the tests' own."""
-    binaries = shutil.which("initdb"), shutil.which("pg_ctl")
-    if None in binaries:
-        pytest.skip("PostgreSQL is not installed")
-    owner = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    folder = tempfile.mkdtemp(prefix="modelbook-pg-")
-    if owner:
-        try:
-            os.chown(folder, pwd.getpwnam(owner).pw_uid, -1)
-        except KeyError:
-            pytest.skip("there is no user that PostgreSQL could run as")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-
-    def control(*words):
-        subprocess.run(words, user=owner, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-    control("initdb", "-D", f"{folder}/data", "-U", "ada", "--auth=trust", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    server = ("pg_ctl", "-D", f"{folder}/data", "-w", "-o", options, "-l", f"{folder}/log")
-    control(*server, "start")
-    yield f"postgresql://ada@127.0.0.1:{port}/postgres"
-    control(*server, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "http", "postgresql"])
