@@ -10,6 +10,7 @@ from typing import Any
 
 from modelbook.config import CONFIG_PATH, Config, load_config, set_values, spell
 from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError
+from modelbook.files import storage_errors
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
 from modelbook.pipeline.check import check_project
@@ -201,7 +202,8 @@ def _run_with_dvc(config: Config, results: list[StageResult], *, force: bool) ->
     except ModelbookError as error:
         cause = error.__cause__
         if isinstance(cause, ReproductionError) and not isinstance(cause.__cause__, DvcException | None):
-            raise cause.__cause__ from None
+            with storage_errors(config.root):  # DVC's own files on a full disk
+                raise cause.__cause__ from None
         raise
 
 
