@@ -1,5 +1,6 @@
 """MLflow's tracking store: made where it is missing, opened, and asked cheaply what it holds."""
 
+import logging
 import os
 import sqlite3
 import urllib.error
@@ -50,6 +51,8 @@ def open_client(config: Config) -> "MlflowClient":
         _probe(uri)
     from mlflow import MlflowClient
 
+    # MLflow logs a database's error with its traceback, and raises it too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with store_errors(uri):
         if path := sqlite_path(uri):
             _make_database(path, config)
