@@ -15,8 +15,10 @@ from modelbook.cli.init import init
 from modelbook.cli.models import models
 from modelbook.cli.predict import predict
 from modelbook.cli.project import doctor, ui
+from modelbook.cli.reproduce import reproduce
 from modelbook.cli.run import run, stage
 from modelbook.cli.runs import report, runs
+from modelbook.cli.sync import sync
 from modelbook.errors import ModelbookError, UsageError
 
 app = typer.Typer(
@@ -32,8 +34,10 @@ app.command("init")(init)
 app.command("run")(run)
 app.command("runs")(runs)
 app.command("report")(report)
+app.command("reproduce")(reproduce)
 app.command("models")(models)
 app.command("predict")(predict)
+app.command("sync")(sync)
 app.command("ui")(ui)
 app.command("doctor")(doctor)
 app.command("stage", hidden=True)(stage)

@@ -1,0 +1,153 @@
+"""The packages that a run was made with: what differs from those here, and an environment that has them."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from filelock import FileLock
+
+import modelbook
+from modelbook.errors import NotFoundError
+from modelbook.files import storage_errors, write_whole
+from modelbook.logs import PipelineLogger
+from modelbook.records import Environment
+
+_OWN = "modelbook"
+_COMPLETE = "complete"
+_SHOWN = 5
+
+
+def environment_changes(recorded: Environment, now: Environment) -> tuple[str, ...]:
+    """Return what of a recorded environment is another now, one difference each.
+
+    Args:
+        recorded: The machine and the packages that a run was made with.
+        now: Those here.
+
+    Example:
+        >>> from modelbook.tracking.lineage import read_environment
+        >>> environment_changes(read_environment(), read_environment())
+        ()
+    """
+    pairs = (
+        ("Python", recorded.python, now.python),
+        ("platform", recorded.platform, now.platform),
+        ("CPU", recorded.cpu, now.cpu),
+    )
+    found = [f"{name}: {old} → {new}" for name, old, new in pairs if old != new]
+    return (*found, *_feature_changes(recorded, now), *_package_changes(recorded.packages, now.packages))
+
+
+def recorded_python(environment: Environment, *, log: PipelineLogger) -> Path:
+    """Return the Python of an environment that has exactly the recorded packages, made by uv if need be.
+
+    It is made once, in the user's cache folder, and used again. Modelbook itself is copied there from where
+    it runs now if that is the recorded version.
+
+    Args:
+        environment: What was recorded.
+        log: What goes on is said here.
+
+    Raises:
+        NotFoundError: uv is not installed, or a recorded package or Python is not to be had.
+        StorageError: The folder cannot be written or the disk is full.
+    """
+    uv = _find_uv()
+    folder = _cache_folder() / environment.sha256[:16]
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not (folder / _COMPLETE).is_file():
+            log.info(
+                f"building the recorded environment: Python {environment.python}, "
+                f"{len(environment.packages)} packages, in {folder}"
+            )
+            _build(uv, folder, python=python, environment=environment)
+            write_whole(folder / _COMPLETE, environment.lock.encode())
+        if environment.packages.get(_OWN) == modelbook.__version__:
+            _copy_own(python)
+    return python
+
+
+def _build(uv: str, folder: Path, *, python: Path, environment: Environment) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    same = environment.python == ".".join(map(str, sys.version_info[:3]))
+    base = getattr(sys, "_base_executable", sys.executable) if same else environment.python
+    _run(uv, "venv", "--quiet", "--python", base, str(folder), what=f"Python {environment.python}")
+    is_ours = environment.packages.get(_OWN) == modelbook.__version__
+    pins = [
+        f"{name}=={version}"
+        for name, version in sorted(environment.packages.items())
+        if not (name == _OWN and is_ours)
+    ]
+    write_whole(folder / "recorded.txt", "\n".join(pins).encode())
+    # Exactly what was recorded: nothing resolved, nothing added.
+    options = ("--quiet", "--compile-bytecode", "--no-deps", "--python", str(python))
+    _run(uv, "pip", "install", *options, "-r", str(folder / "recorded.txt"), what="the recorded packages")
+
+
+def _copy_own(python: Path) -> None:
+    """Put the Modelbook that runs now into an environment, as if it had been installed there."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    site = Path(done.stdout.strip())
+    target = site / _OWN
+    shutil.rmtree(target, ignore_errors=True)
+    source = Path(modelbook.__file__).parent
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    metadata = importlib.metadata.distribution(_OWN).read_text("METADATA") or ""
+    write_whole(site / f"{_OWN}-{modelbook.__version__}.dist-info/METADATA", metadata.encode())
+
+
+def _find_uv() -> str:
+    beside = Path(sys.executable).with_name("uv.exe" if os.name == "nt" else "uv")
+    found = str(beside) if beside.is_file() else shutil.which("uv")
+    if found is None:
+        raise NotFoundError(
+            "uv is not installed, which builds the recorded environment",
+            expected="uv beside this Python, or on PATH",
+            hint="`pip install uv`; or leave out --env recorded and use the packages that are installed here",
+        )
+    return found
+
+
+def _cache_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / _OWN / "environments"
+
+
+def _run(uv: str, *arguments: str, what: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run([uv, *arguments], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise NotFoundError(
+            "the recorded environment cannot be built",
+            where=what,
+            got=done.stderr.strip() or done.stdout.strip(),
+            hint="give uv the index that has them (UV_INDEX_URL, UV_EXTRA_INDEX_URL, UV_FIND_LINKS), "
+            "or leave out --env recorded",
+        )
+
+
+def _feature_changes(recorded: Environment, now: Environment) -> Iterable[str]:
+    if not recorded.cpu_features:
+        return
+    lost = sorted({*recorded.cpu_features} - {*now.cpu_features})
+    added = sorted({*now.cpu_features} - {*recorded.cpu_features})
+    for names, said in ((lost, "missing here"), (added, "here and not there")):
+        if names:
+            yield f"CPU features {said}: {', '.join(names)}"
+
+
+def _package_changes(recorded: dict[str, str], now: dict[str, str]) -> Iterable[str]:
+    for name, version in recorded.items():
+        if now.get(name) != version:
+            yield f"package {name}: {version} → {now.get(name, 'not installed')}"
+    if added := [name for name in now if name not in recorded]:
+        more = f" and {len(added) - _SHOWN} more" if len(added) > _SHOWN else ""
+        yield f"packages here and not there: {', '.join(added[:_SHOWN])}{more}"

@@ -1,0 +1,234 @@
+"""A run as it is on record: found by any of its names, with what it left behind."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from modelbook.config import Config
+from modelbook.errors import ModelbookError, NotFoundError, TrackingStoreError, UsageError
+from modelbook.logs import PipelineLogger
+from modelbook.pipeline import layout
+from modelbook.records import ModelVersion, RunMetadata
+from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking import journal
+from modelbook.tracking.held import read_run, run_of_version
+from modelbook.tracking.lineage import CONFIG_FILE, PATCH_FILE, lineage_files, lineage_tags
+from modelbook.tracking.runs import LATEST, find_run
+from modelbook.tracking.store import aliased_version
+
+_VERSION = re.compile(r"models:/+(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))/?")
+_FILES = (journal.METADATA_FILE, journal.PREDICTIONS_FILE, CONFIG_FILE, PATCH_FILE)
+_VOUCHING = ("mlflow.source.git.commit", "modelbook.git.", "modelbook.data.", "modelbook.config_sha256")
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as it is on record.
+
+    Attributes:
+        run_id: Its id in the store; its uid where there is none.
+        metadata: Its record.
+        predictions: What it predicted for the test rows; None where that was not kept.
+        faults: Where parts of the record contradict each other, one each.
+    """
+
+    run_id: str
+    metadata: RunMetadata
+    predictions: pl.DataFrame | None
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Names:
+    run_id: str
+    uid: str | None
+
+
+def find_recorded(config: Config, ref: str, log: PipelineLogger) -> RecordedRun:
+    """Return the record of a run, out of the tracking store, or of the project's journal without it.
+
+    Args:
+        config: The project.
+        ref: A run's id, a unique beginning of one, its uid, or `latest`; `models:/NAME/VERSION` or
+            `models:/NAME@ALIAS` for the run that made a version, which MLflow or the local registry holds.
+        log: What goes on is said here.
+
+    Raises:
+        NotFoundError: There is no such run or version, or it was not made by the pipeline.
+        UsageError: That is no reference to a version.
+    """
+    names = _of_version(config, ref, log) if ref.startswith("models:") else _of_run(config, ref, log)
+    found = _in_store(config, names, log) or _in_journal(config, names)
+    if found is None:
+        raise NotFoundError(
+            "the run cannot be made again: it has no metadata.json",
+            where=ref if ref == names.run_id else f"{ref}: run {names.run_id}",
+            hint="only the pipeline (`modelbook run`, `dvc repro`) records all that this takes",
+        )
+    return found
+
+
+def _of_run(config: Config, ref: str, log: PipelineLogger) -> _Names:
+    try:
+        run = find_run(config, ref)
+    except TrackingStoreError as error:
+        log.warning(f"{error.what} ({error.got}): looking in the project's journal")
+        return _kept(config, ref, error)
+    except NotFoundError as error:
+        if error.got is not None:  # more than one begins so
+            raise
+        return _kept(config, ref, error)
+    return _Names(run.run_id, run.uid)
+
+
+def _kept(config: Config, ref: str, error: ModelbookError) -> _Names:
+    """Return the run of the journal that a reference means, else raise what the store said."""
+    runs = journal.kept_runs(config)
+    found = runs[:1] if ref == LATEST else [run for run in runs if _is_named(run, ref)]
+    if len(found) != 1:
+        raise error
+    return _Names(found[0].run_id, found[0].uid)
+
+
+def _is_named(run: RunMetadata, ref: str) -> bool:
+    return run.uid.startswith(ref) or run.run_id.startswith(ref)
+
+
+def _of_version(config: Config, ref: str, log: PipelineLogger) -> _Names:
+    found = _VERSION.fullmatch(ref)
+    if found is None:
+        raise UsageError(
+            "that is no reference to a registered version",
+            got=ref,
+            expected="models:/NAME/VERSION or models:/NAME@ALIAS",
+            hint="`modelbook models` lists what there is",
+        )
+    name, version, alias = found["name"], found["version"], found["alias"]
+    if config.training.enable_mlflow and not (version or "").startswith("v_"):
+        try:
+            run_id = _run_of_version(
+                config, name, version or aliased_version(config, model=name, alias=alias)
+            )
+        except TrackingStoreError as error:
+            log.warning(f"{error.what} ({error.got}): looking in the local registry")
+        else:
+            if run_id is not None:
+                return _Names(run_id, None)
+    entry = next(
+        (
+            entry
+            for entry in reversed(ModelRegistry(config).versions(name))
+            if _is_meant(entry, version, alias)
+        ),
+        None,
+    )
+    if entry is None:
+        hint = "`modelbook models` lists what there is"
+        raise NotFoundError("there is no such version", where=ref, hint=hint)
+    if entry.run_id is None:
+        hint = "it was registered by hand: only what the pipeline made can be made again"
+        raise NotFoundError("the version names no run", where=ref, hint=hint)
+    return _Names(entry.run_id, entry.uid)
+
+
+def _is_meant(entry: ModelVersion, version: str | None, alias: str | None) -> bool:
+    if version is None:
+        return entry.stage.lower() == alias
+    return version in {entry.version, entry.mlflow_version}
+
+
+def _in_store(config: Config, names: _Names, log: PipelineLogger) -> RecordedRun | None:
+    if not config.training.enable_mlflow:
+        return None
+    try:
+        return _read_store(config, names.run_id)
+    except TrackingStoreError as error:
+        log.warning(f"{error.what} ({error.got}): taking the run from the project's journal")
+        return None
+
+
+def _read_store(config: Config, run_id: str) -> RecordedRun | None:
+    held = read_run(config, run_id, names=_FILES)
+    if held is None or journal.METADATA_FILE not in held.files:
+        return None
+    metadata = _parsed(held.files[journal.METADATA_FILE], where=f"run {run_id}")
+    return RecordedRun(
+        run_id=run_id,
+        metadata=metadata,
+        predictions=_table(held.files.get(journal.PREDICTIONS_FILE)),
+        faults=(*_tag_faults(metadata, held.tags), *_file_faults(metadata, held.files)),
+    )
+
+
+def _in_journal(config: Config, names: _Names) -> RecordedRun | None:
+    for run in journal.kept_runs(config):
+        if names.uid == run.uid or names.run_id in {run.run_id, run.uid}:
+            kept = config.path(journal.FOLDER) / run.uid / journal.PREDICTIONS_FILE
+            path = kept if kept.is_file() else _lying(config, run)
+            content = path.read_bytes() if path and path.is_file() else None
+            return RecordedRun(names.run_id, run, _table(content))
+    return None
+
+
+def _lying(config: Config, run: RunMetadata) -> Path | None:
+    """Return the predictions that lie in the project, if they are that run's."""
+    metadata = config.path(layout.METADATA)
+    is_its = metadata.is_file() and RunMetadata.read(metadata).uid == run.uid
+    return config.path(layout.PREDICTIONS) if is_its else None
+
+
+def _parsed(content: bytes, *, where: str) -> RunMetadata:
+    try:
+        return RunMetadata.model_validate_json(content)
+    except ValidationError as error:
+        raise NotFoundError(
+            "the run's metadata.json cannot be read",
+            where=where,
+            got=str(error).partition("\n")[0],
+            hint="it was changed or cut off, or a later version of Modelbook wrote it",
+        ) from error
+
+
+def _table(content: bytes | None) -> pl.DataFrame | None:
+    if content is None:
+        return None
+    try:
+        return pl.read_parquet(BytesIO(content))
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+
+
+def _tag_faults(metadata: RunMetadata, tags: Mapping[str, str]) -> list[str]:
+    """Return what the run's tags say otherwise than its metadata.json."""
+    expected = lineage_tags(metadata.lineage)
+    return [
+        f"record: tag {name} is {tags[name]}, metadata.json has {value}"
+        for name, value in expected.items()
+        if name.startswith(_VOUCHING) and tags.get(name, value) != value
+    ]
+
+
+def _file_faults(metadata: RunMetadata, files: Mapping[str, bytes]) -> list[str]:
+    """Return which of the run's files are not what its metadata.json holds of them."""
+    expected = lineage_files(metadata.lineage)
+    return [
+        f"record: {name} of the run is not what its metadata.json holds"
+        for name in (CONFIG_FILE, PATCH_FILE)
+        if name in files and _meaning(name, files[name]) != _meaning(name, expected.get(name, b""))
+    ]
+
+
+def _meaning(name: str, content: bytes) -> object:
+    if name != CONFIG_FILE:
+        return content
+    try:
+        return YAML(typ="safe", pure=True).load(content)
+    except YAMLError:
+        return content
