@@ -113,9 +113,7 @@ def _of_version(config: Config, ref: str, log: PipelineLogger) -> _Names:
     name, version, alias = found["name"], found["version"], found["alias"]
     if config.training.enable_mlflow and not (version or "").startswith("v_"):
         try:
-            run_id = _run_of_version(
-                config, name, version or aliased_version(config, model=name, alias=alias)
-            )
+            run_id = run_of_version(config, name, version or aliased_version(config, model=name, alias=alias))
         except TrackingStoreError as error:
             log.warning(f"{error.what} ({error.got}): looking in the local registry")
         else:
