@@ -50,7 +50,7 @@ def read_lineage(
         data=tuple(versions),
         config=config.as_dict(),
         config_sha256=config.sha256,
-        config_yaml=_as_yaml(config),
+        config_yaml=settings_yaml(config),
         environment=read_environment(),
         seeds={"split": config.split.seed, "training": config.training.seed},
         threads=threads,
@@ -141,7 +141,7 @@ def lineage_files(lineage: Lineage) -> dict[str, bytes]:
     return files | ({PATCH_FILE: lineage.code.patch} if lineage.code.patch is not None else {})
 
 
-def _as_yaml(config: Config) -> str:
+def settings_yaml(config: Config) -> str:
     """Return every setting, defaults included, as YAML that keeps its types; passwords are masked."""
     settings = config.model_dump(by_alias=True)
     masked = config.as_dict()
