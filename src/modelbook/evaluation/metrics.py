@@ -62,14 +62,14 @@ def compute_metrics(
         >>> compute_metrics("regression", [1.0, 2.0, 3.0], [1.0, 2.0, 5.0])["r2_score"]
         -1.0
     """
-    actual, predicted = _as_columns(y_true, y_pred)
+    actual, predicted = as_columns(y_true, y_pred)
     if task == "regression":
-        return _regression_metrics(_as_floats(actual), _as_floats(predicted))
+        return _regression_metrics(as_floats(actual), as_floats(predicted))
     model_classes = tuple(classes) or known_classes(actual, predicted)
     positive = positive_position(model_classes, positive_class)
     labels = known_classes(actual, predicted, classes=model_classes)
     codes = class_codes(actual, labels), class_codes(predicted, labels)
-    scores = _as_probabilities(probabilities, (len(actual), len(model_classes)), len(labels))
+    scores = as_probabilities(probabilities, (len(actual), len(model_classes)), len(labels))
     return _classification_metrics(*codes, scores=scores, positive=positive)
 
 
@@ -134,6 +134,33 @@ def positive_position(classes: Sequence[Label], positive_class: Label | None = N
     return classes.index(wanted)
 
 
+def percentage_errors(actual: Floats, predicted: Floats) -> Floats:
+    """Return the absolute errors in percent of the actual values, of the rows where these are not 0.
+
+    Example:
+        >>> percentage_errors(np.array([0.0, 2.0]), np.array([1.0, 3.0])).tolist()
+        [50.0]
+    """
+    usable = actual != 0
+    errors: Floats = 100 * np.abs((actual[usable] - predicted[usable]) / actual[usable])
+    return errors
+
+
+def log_losses(actual: Codes, scores: Floats) -> Floats:
+    """Return the negative logarithm of the probability that each row's actual class was given, in nats.
+
+    Args:
+        actual: The actual classes as positions, shape `(n_rows,)`.
+        scores: The probabilities, shape `(n_rows, n_classes)`.
+
+    Example:
+        >>> log_losses(np.array([1]), np.array([[0.0, 1.0]])).tolist()
+        [-0.0]
+    """
+    given = scores[np.arange(len(actual)), actual]
+    return -np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))
+
+
 def _regression_metrics(actual: Floats, predicted: Floats) -> dict[str, float]:
     """Return the four metrics of regression.
 
@@ -161,11 +188,8 @@ def _mape(actual: Floats, predicted: Floats) -> float:
     Source: Hyndman and Koehler (2006), "Another look at measures of forecast accuracy", International Journal
     of Forecasting 22(4), section 2.2: mean(|100 (Y - F) / Y|), undefined where Y = 0.
     """
-    usable = actual != 0
-    if not usable.any():
-        return float("nan")
-    shares = np.abs((actual[usable] - predicted[usable]) / actual[usable])
-    return float(100 * shares.mean())
+    errors = percentage_errors(actual, predicted)
+    return float(errors.mean()) if len(errors) else float("nan")
 
 
 def _classification_metrics(
@@ -215,13 +239,27 @@ def _log_loss(actual: Codes, scores: Floats | None) -> float:
 
     Source: Bishop (2006), "Pattern Recognition and Machine Learning", equation 4.108, divided by the rows.
     """
-    if scores is None:
-        return float("nan")
-    given = scores[np.arange(len(actual)), actual]
-    return float(-np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0)).mean())
+    return float("nan") if scores is None else float(log_losses(actual, scores).mean())
 
 
-def _as_columns(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+def columns_of(predictions: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Return `actual`, `predicted` and, where there are any, the columns `probability_<class>` of a table.
+
+    Example:
+        >>> columns_of(pd.DataFrame({"actual": [1.0], "predicted": [2.0]}))
+        (array([1.]), array([2.]), None)
+    """
+    rest = predictions.drop(columns=["actual", "predicted"])
+    probabilities = rest.to_numpy() if len(rest.columns) else None
+    return predictions["actual"].to_numpy(), predictions["predicted"].to_numpy(), probabilities
+
+
+def as_columns(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return actual and predicted values as columns of one length, `(n_rows,)`.
+
+    Raises:
+        UsageError: The lengths do not fit, there are no rows, or actual values are missing.
+    """
     actual, predicted = np.asarray(y_true), np.asarray(y_pred)
     if actual.ndim != 1 or actual.shape != predicted.shape or not len(actual):
         raise UsageError(
@@ -239,7 +277,12 @@ def _as_columns(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDA
     return actual, predicted
 
 
-def _as_floats(values: NDArray[Any]) -> Floats:
+def as_floats(values: NDArray[Any]) -> Floats:
+    """Return values as float64.
+
+    Raises:
+        UsageError: They are no numbers.
+    """
     try:
         return values.astype(np.float64)
     except (TypeError, ValueError):
@@ -250,10 +293,17 @@ def _as_floats(values: NDArray[Any]) -> Floats:
         ) from None
 
 
-def _as_probabilities(
-    probabilities: ArrayLike | None, shape: tuple[int, int], n_labels: int
-) -> Floats | None:
-    """Return probabilities with a column of zeros for each label that the model does not know."""
+def as_probabilities(probabilities: ArrayLike | None, shape: tuple[int, int], n_labels: int) -> Floats | None:
+    """Return probabilities with a column of zeros for each label that the model does not know.
+
+    Args:
+        probabilities: `(n_rows, n_classes)`; None, or with a value that is not finite, gives None.
+        shape: What they must have.
+        n_labels: The classes of the model, and those beside them that occur.
+
+    Raises:
+        UsageError: They have another shape.
+    """
     if probabilities is None:
         return None
     scores = np.asarray(probabilities, dtype=np.float64)

@@ -1,0 +1,157 @@
+"""Metrics of weighted rows, for many weightings at once: what drawing rows again and again asks for.
+
+A row of weight 2 counts as two rows, one of weight 0 not at all; with every weight 1 the metrics are those of
+`compute_metrics`, whose definitions and sources hold here too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modelbook.config import Task
+from modelbook.evaluation.metrics import (
+    Label,
+    as_columns,
+    as_floats,
+    as_probabilities,
+    class_codes,
+    known_classes,
+    log_losses,
+    percentage_errors,
+    positive_position,
+)
+
+Floats = NDArray[np.float64]
+Measure = Callable[[Floats], Floats]  # weights (n_weightings, n_rows) → values (n_weightings,)
+
+
+def weighted_metrics(
+    task: Task,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    probabilities: ArrayLike | None = None,
+    classes: Sequence[Label] = (),
+    positive_class: Label | None = None,
+) -> dict[str, Measure]:
+    """Return, for each metric, the function that gives its value for each of many weightings of the rows.
+
+    Args:
+        task: `regression` or `classification`.
+        y_true: The actual values, shape `(n_rows,)`; none may be missing.
+        y_pred: The predicted values, shape `(n_rows,)`.
+        probabilities: Shape `(n_rows, n_classes)`, each in [0, 1]; without them roc_auc and log_loss are
+            left out.
+        classes: The classes in the order of the columns of `probabilities`.
+        positive_class: The class that binary metrics are about; None takes the last in sorted order.
+
+    Returns:
+        Functions from weights, `(n_weightings, n_rows)`, each at least 0, to values, `(n_weightings,)`; NaN
+        where a weighting leaves a metric undefined.
+
+    Raises:
+        UsageError: The lengths or shapes do not fit, there are no rows, or actual values are missing.
+        ConfigError: `positive_class` is none of the two classes.
+
+    Example:
+        >>> rmse = weighted_metrics("regression", [1.0, 2.0], [1.0, 4.0])["rmse"]
+        >>> rmse(np.array([[1.0, 0.0], [0.0, 3.0]])).tolist()
+        [0.0, 2.0]
+    """
+    actual, predicted = as_columns(y_true, y_pred)
+    if task == "regression":
+        return _regression(as_floats(actual), as_floats(predicted))
+    known = tuple(classes) or known_classes(actual, predicted)
+    positive = positive_position(known, positive_class)
+    labels = known_classes(actual, predicted, classes=known)
+    codes = class_codes(actual, labels), class_codes(predicted, labels)
+    found = _classification(*codes, n_labels=len(labels), positive=positive)
+    scores = as_probabilities(probabilities, (len(actual), len(known)), len(labels))
+    if scores is None:
+        return found
+    wanted = range(scores.shape[1]) if positive is None else [positive]
+    areas = [_area(codes[0] == code, scores[:, code]) for code in wanted]
+    return found | {"roc_auc": _mean_of(areas), "log_loss": _mean(log_losses(codes[0], scores))}
+
+
+def _regression(actual: Floats, predicted: Floats) -> dict[str, Measure]:
+    error, deviation = actual - predicted, actual - actual.mean()
+    squares = np.column_stack([error**2, deviation, deviation**2])
+
+    def r2_score(weights: Floats) -> Floats:
+        residual, shift, total = (weights @ squares).T
+        return 1 - _ratio(residual, total - _ratio(shift**2, weights.sum(axis=1)))
+
+    usable = actual != 0
+    return {
+        "rmse": lambda weights: np.sqrt(_mean(error**2)(weights)),
+        "mae": _mean(np.abs(error)),
+        "r2_score": r2_score,
+        "mape": lambda weights: _mean(percentage_errors(actual, predicted))(weights[:, usable]),
+    }
+
+
+def _classification(
+    actual: NDArray[np.int64], predicted: NDArray[np.int64], *, n_labels: int, positive: int | None
+) -> dict[str, Measure]:
+    labels = np.arange(n_labels) if positive is None else np.array([positive])
+    is_actual, is_predicted = (codes[:, None] == labels for codes in (actual, predicted))
+    counted = np.hstack([is_actual & is_predicted, is_actual, is_predicted]).astype(np.float64)
+
+    def of_classes(share: Callable[[Floats, Floats, Floats], Floats]) -> Measure:
+        def measure(weights: Floats) -> Floats:
+            hits, present, claimed = np.split(weights @ counted, 3, axis=1)
+            shares = np.nan_to_num(share(hits, present, claimed))
+            counts = (present + claimed > 0) | (positive is not None)
+            return _ratio((shares * counts).sum(axis=1), counts.sum(axis=1))
+
+        return measure
+
+    return {
+        "accuracy": _mean((actual == predicted).astype(np.float64)),
+        "precision": of_classes(lambda hits, _, claimed: _ratio(hits, claimed)),
+        "recall": of_classes(lambda hits, present, _: _ratio(hits, present)),
+        "f1": of_classes(lambda hits, present, claimed: _ratio(2 * hits, present + claimed)),
+    }
+
+
+def _area(is_class: NDArray[np.bool_], score: Floats) -> Measure:
+    """Return the area under the ROC curve: how much weight of other rows stands below each row of the class.
+
+    Source: Fawcett (2006), "An introduction to ROC analysis", section 7: the area is the probability that a
+    row of the class scores higher than another row, ties counting half.
+    """
+    others = np.flatnonzero(~is_class)
+    others = others[np.argsort(score[others], kind="stable")]
+    below, up_to = (np.searchsorted(score[others], score[is_class], side=side) for side in ("left", "right"))
+
+    def measure(weights: Floats) -> Floats:
+        above = np.pad(np.cumsum(weights[:, others], axis=1), ((0, 0), (1, 0)))
+        own = weights[:, is_class]
+        wins = (own * (above[:, below] + above[:, up_to])).sum(axis=1) / 2
+        return _ratio(wins, own.sum(axis=1) * above[:, -1])
+
+    return measure
+
+
+def _mean(values: Floats) -> Measure:
+    return lambda weights: _ratio(weights @ values, weights.sum(axis=1))
+
+
+def _mean_of(measures: Sequence[Measure]) -> Measure:
+    """Return the mean over the measures that a weighting defines."""
+
+    def measure(weights: Floats) -> Floats:
+        values = np.column_stack([one(weights) for one in measures])
+        known = np.isfinite(values)
+        return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))
+
+    return measure
+
+
+def _ratio(part: Floats, whole: NDArray[Any]) -> Floats:
+    """Return the quotients, NaN where the whole is 0."""
+    shares: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return shares

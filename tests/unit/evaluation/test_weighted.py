@@ -1,0 +1,73 @@
+"""Metrics of weighted rows."""
+
+import numpy as np
+import pytest
+
+from modelbook.evaluation.metrics import compute_metrics
+from modelbook.evaluation.weighted import weighted_metrics
+
+ROWS = 40
+
+
+@pytest.fixture
+def rng():
+    """Return a generator with a fixed seed."""
+    return np.random.default_rng(3)
+
+
+def regression(rng):
+    actual = np.round(rng.normal(1, 2, ROWS), 1)
+    actual[:3] = 0
+    return ("regression", actual, actual + rng.normal(size=ROWS)), {}
+
+
+def classification(rng, classes):
+    actual, predicted = (rng.choice(classes, ROWS) for _ in range(2))
+    probabilities = np.round(rng.dirichlet(np.ones(len(classes)), ROWS), 1)  # with ties
+    return ("classification", actual, predicted), {"probabilities": probabilities, "classes": classes}
+
+
+TASKS = {
+    "regression": regression,
+    "two classes": lambda rng: classification(rng, ("no", "yes")),
+    "the first is positive": lambda rng: [
+        columns | {"positive_class": "no"} if isinstance(columns, dict) else columns
+        for columns in classification(rng, ("no", "yes"))
+    ],
+    "four classes": lambda rng: classification(rng, ("a", "b", "c", "d")),
+}
+
+
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+def test_weights_count_rows(rng, make):
+    """A row of weight n counts as n rows: each metric is that of a table with the rows repeated."""
+    (task, actual, predicted), about = make(rng)
+    weights = rng.poisson(1, (6, ROWS)).astype(float)
+    weights[0] = 1
+    found = weighted_metrics(task, actual, predicted, **about)
+    values = {name: measure(weights) for name, measure in found.items()}
+    for place, counts in enumerate(weights.astype(int)):
+        rows = np.repeat(np.arange(ROWS), counts)
+        repeated = {name: value[rows] if name == "probabilities" else value for name, value in about.items()}
+        expected = compute_metrics(task, actual[rows], predicted[rows], **repeated)
+        assert {name: column[place] for name, column in values.items()} == pytest.approx(expected)
+
+
+def test_rows_without_weight_leave_metrics_undefined():
+    """Without a row of a class there is no ROC curve, and without any row nothing at all."""
+    found = weighted_metrics(
+        "classification",
+        ["a", "b"],
+        ["a", "b"],
+        probabilities=[[0.9, 0.1], [0.2, 0.8]],
+        classes=("a", "b"),
+    )
+    weights = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    assert np.isnan(found["roc_auc"](weights)).tolist() == [True, True, False]
+    assert np.isnan(found["accuracy"](weights)).tolist() == [False, True, False]
+
+
+def test_without_probabilities_there_is_no_curve():
+    """roc_auc and log_loss are left out then."""
+    found = weighted_metrics("classification", ["a", "b"], ["a", "a"])
+    assert set(found) == {"accuracy", "precision", "recall", "f1"}
