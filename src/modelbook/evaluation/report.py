@@ -1,39 +1,24 @@
 """The report of a run: one HTML page that needs nothing but itself."""
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
 from ruamel.yaml import YAML
 
 from modelbook.config import METRICS
 from modelbook.evaluation import typography
 from modelbook.evaluation.gate import LOWER_IS_BETTER, held_out_metrics
-from modelbook.records import GateCheck, GateDecision, GateVerdict, RunMetadata, ValidationReport
+from modelbook.evaluation.page import METRIC_LABELS, check_label, png_source, render_page
+from modelbook.records import GateDecision, GateVerdict, RunMetadata, ValidationReport
 
 _MAX_WORST = 10
 _MAX_FEATURES = 20
 _COUNTS = {"train_samples", "test_samples"}
-_LABELS = {
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2_score": "R²",
-    "mape": "MAPE, %",
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "roc_auc": "ROC AUC",
-    "log_loss": "Log loss",
-}
 _CAPTIONS = {
     "predicted_vs_actual": "Each test row by actual and predicted value. On the line a prediction is exact.",
     "residuals": "What is left after prediction. A pattern around the line is something the model missed.",
@@ -80,7 +65,8 @@ def render_report(content: ReportContent) -> str:
         OSError: A plot cannot be read.
     """
     run = content.metadata
-    return _template().render(
+    return render_page(
+        "report.html.j2",
         run=run,
         gate=content.gate,
         version=content.version,
@@ -137,7 +123,7 @@ def _metric_row(name: str, metrics: dict[str, float], then: float | None) -> _Me
     now = metrics[f"test_{name}"]
     change = None if then is None else now - then
     return _MetricRow(
-        label=_LABELS.get(name, name),
+        label=METRIC_LABELS.get(name, name),
         test=now,
         train=metrics.get(f"train_{name}"),
         cv_mean=metrics.get(f"cv_{name}_mean"),
@@ -162,21 +148,8 @@ def _sentence(gate: GateDecision) -> str:
         return "The settings name no thresholds (evaluation.thresholds), so nothing was asked of the model."
     if not missed:
         return "Every threshold is kept."
-    names = ", ".join(_label(check) for check in missed)
+    names = ", ".join(check_label(check) for check in missed)
     return f"{len(missed)} of {len(gate.checks)} thresholds missed: {names}."
-
-
-def _label(check: GateCheck) -> str:
-    return _LABELS.get(check.metric, check.metric).removesuffix(", %")
-
-
-def _limits(check: GateCheck) -> str:
-    parts = [
-        f"{words} {typography.number(limit)}"
-        for words, limit in (("at least", check.min), ("at most", check.max))
-        if limit is not None
-    ]
-    return " and ".join(parts)
 
 
 def _changes(run: RunMetadata, previous: RunMetadata | None) -> list[tuple[str, str, str]]:
@@ -190,9 +163,8 @@ def _changes(run: RunMetadata, previous: RunMetadata | None) -> list[tuple[str, 
 
 
 def _figure(path: Path) -> _Figure:
-    encoded = base64.b64encode(path.read_bytes()).decode()
     title = path.stem.replace("_", " ").capitalize().replace("Roc", "ROC").replace("Pr ", "Precision-recall ")
-    return _Figure(f"data:image/png;base64,{encoded}", title, _CAPTIONS.get(path.stem, ""))
+    return _Figure(png_source(path.read_bytes()), title, _CAPTIONS.get(path.stem, ""))
 
 
 def _worst(content: ReportContent) -> list[dict[str, Any]]:
@@ -218,23 +190,3 @@ def _as_yaml(settings: dict[str, Any]) -> str:
     buffer = StringIO()
     YAML().dump(settings, buffer)
     return buffer.getvalue()
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "number": typography.number,
-        "signed": typography.signed,
-        "spread": typography.spread,
-        "duration": typography.duration,
-        "moment": typography.moment,
-        "size": typography.size,
-        "label": _label,
-        "limits": _limits,
-    }
-    environment.globals["share"] = typography.share
-    source = resources.files("modelbook.evaluation") / "report.html.j2"
-    return environment.from_string(source.read_text(encoding="utf-8"))
