@@ -57,12 +57,14 @@ def run(
 def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The stage.")]) -> None:
     """Run one stage, as dvc.yaml asks for."""
     from modelbook.config import load_config
+    from modelbook.pipeline.packages import note_packages
     from modelbook.pipeline.run import disable_telemetry
     from modelbook.pipeline.stages import refuse_changed_settings, run_stage
 
     del context
     disable_telemetry()
     config = load_config(Path.cwd())
+    note_packages(config)
     run_stage(name, config)
     refuse_changed_settings(config, stage=name)
 

@@ -4,6 +4,7 @@ A fitted model names the module of each of its classes. Were that name `features
 features.py would meet in one process, and the second would run the first one's code.
 """
 
+import ast
 import hashlib
 import importlib.abc
 import importlib.util
@@ -100,6 +101,26 @@ def class_names(module: ModuleType) -> tuple[str, ...]:
             if isinstance(value, type) and value.__module__ == module.__name__
         )
     )
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the top-level names of the modules that a Python file imports, without executing it.
+
+    Raises:
+        OSError: The file cannot be read.
+        SyntaxError: It is no Python.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "features.py"
+        >>> _ = path.write_text("import numpy.linalg as la")
+        >>> imported_modules(path)
+        {'numpy'}
+    """
+    nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    froms = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in plain | froms} - {""}
 
 
 def content_name(content: bytes, stem: str) -> str:

@@ -4,7 +4,6 @@ Nothing is loaded before its hash is the recorded one, and then only types of ou
 code: a skops file says itself which types it holds, so what it asks to be trusted with is not heard.
 """
 
-import ast
 import hashlib
 import importlib.metadata
 import sys
@@ -20,7 +19,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from modelbook.config import ColumnSchema, Config, Task
 from modelbook.errors import ConfigError, ModelRefusedError, NotFoundError
-from modelbook.features.code import load_code
+from modelbook.features.code import imported_modules, load_code
 from modelbook.files import file_hash, whole_file, write_whole
 from modelbook.models.digest import model_digest
 from modelbook.models.estimators import CATALOGUE, TRUSTED_TYPES, distributions
@@ -209,7 +208,7 @@ def _types_of(module: ModuleType) -> set[str]:
 
 def _requirements(algorithm: str, code: Iterable[Path]) -> tuple[str, ...]:
     names = {*_BASE_DISTRIBUTIONS, *distributions(algorithm)}
-    imported = {name for file in code for name in _imports(file)}
+    imported = {name for file in code for name in imported_modules(file)}
     unknown = imported - _BASE_MODULES - sys.stdlib_module_names
     if unknown:
         providers = importlib.metadata.packages_distributions()
@@ -222,10 +221,3 @@ def _requirements(algorithm: str, code: Iterable[Path]) -> tuple[str, ...]:
                 )
             names.update(providers[name])
     return tuple(f"{name}=={importlib.metadata.version(name)}" for name in sorted(names))
-
-
-def _imports(file: Path) -> set[str]:
-    nodes = list(ast.walk(ast.parse(file.read_bytes())))
-    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    froms = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    return {name.partition(".")[0] for name in plain | froms} - {""}

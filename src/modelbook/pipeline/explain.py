@@ -10,7 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from modelbook.config import CONFIG_PATH, Config, propose_values
+from modelbook.pipeline import layout
 from modelbook.pipeline.check import check_project
+from modelbook.pipeline.packages import looks_at_packages, packages_text
 from modelbook.pipeline.reasons import reasons
 from modelbook.pipeline.stages import STAGES
 from modelbook.pipeline.workspace import dvc_errors
@@ -65,24 +67,33 @@ def explain_run(
     if not use_dvc:
         why = ("it is forced" if force else "without DVC every stage runs",)
         return tuple(StagePlan(name=name, prospect=Prospect.RUNS, why=why) for name in STAGES)
-    texts = {os.path.realpath(path): proposal.text}
-    with dvc_errors(proposal.config.root), _onlooker(proposal.config, texts) as repo:
+    config = proposal.config
+    texts = {path: proposal.text}
+    if looks_at_packages(config):
+        texts[config.path(layout.PACKAGES)] = packages_text(config)
+    with dvc_errors(config.root), _onlooker(config, texts) as repo:
         return tuple(_plans(repo, force=force))
 
 
 @contextmanager
-def _onlooker(config: Config, texts: Mapping[str, str]) -> Iterator[Any]:
+def _onlooker(config: Config, texts: Mapping[Path, str]) -> Iterator[Any]:
     """Yield DVC's view of a project, in which some files read as given and nothing is locked."""
     from dvc.fs import LocalFileSystem
     from dvc.lock import LockNoop
     from dvc.repo import Repo
 
+    given = {os.path.realpath(path): text for path, text in texts.items()}
+
     class Overlaid(LocalFileSystem):  # type: ignore[misc] # DVC has no types
         def open(self, path: Any, mode: str = "r", **options: Any) -> Any:
-            text = texts.get(os.path.realpath(path))
+            text = given.get(os.path.realpath(path))
             if text is None:
                 return super().open(path, mode, **options)
             return BytesIO(text.encode()) if "b" in mode else StringIO(text)
+
+        def exists(self, path: Any, *arguments: Any, **options: Any) -> Any:
+            is_given = isinstance(path, str) and os.path.realpath(path) in given
+            return is_given or super().exists(path, *arguments, **options)
 
     with chdir(config.root), Repo(str(config.root), fs=Overlaid()) as repo:
         repo.lock = LockNoop()

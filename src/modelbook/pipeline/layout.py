@@ -2,6 +2,7 @@
 
 PIPELINE = "dvc.yaml"
 LOCK = "dvc.lock"
+PACKAGES = "config/packages.yaml"
 
 INGESTED = "data/interim/ingested.parquet"
 VALIDATED = "data/interim/validated.parquet"

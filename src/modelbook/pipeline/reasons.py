@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelbook.config import spell
+from modelbook.pipeline import layout
 
 _LONGEST_VALUE = 60
 _HASH_LENGTH = 8
@@ -62,11 +63,19 @@ def _hashes(file: Any) -> str:
 def _changed_settings(dependency: Any) -> list[str]:
     old = dependency.hash_info.value or {}
     new = dependency.read_params()
+    changed = [key for key in dependency.params if old.get(key) != new.get(key)]
+    if dependency.def_path == layout.PACKAGES:
+        return [line for key in changed for line in _changed_packages(old.get(key), new.get(key))]
+    return [line for key in changed for line in _differences(key, old.get(key), new.get(key))]
+
+
+def _changed_packages(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> list[str]:
+    before, now = old or {}, new or {}
+    unknown = "not needed" if before else "not noted"
     return [
-        line
-        for key in dependency.params
-        if old.get(key) != new.get(key)
-        for line in _differences(key, old.get(key), new.get(key))
+        f"{name} {before.get(name, unknown)} → {now.get(name, 'not needed')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
     ]
 
 

@@ -15,6 +15,7 @@ from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
 from modelbook.pipeline.check import check_project
 from modelbook.pipeline.lock import hold_project
+from modelbook.pipeline.packages import note_packages
 from modelbook.pipeline.reasons import reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
 from modelbook.pipeline.workspace import dvc_errors, track
@@ -106,6 +107,8 @@ def run_pipeline(
         if warning := old_file_store(config):
             log.warning(warning)
         check_project(config, use_dvc=use_dvc)
+        if use_dvc:
+            note_packages(config)
         _bring_source(config, use_dvc=use_dvc, refresh=refresh)
         results: list[StageResult] = []
         with suppress(GateRejectedError):  # the outcome says so

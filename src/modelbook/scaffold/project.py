@@ -13,6 +13,7 @@ from modelbook.config import DataConfig, load_config
 from modelbook.data.tables import reading, scan_table, table_format
 from modelbook.errors import ModelbookError, StorageError, UsageError
 from modelbook.files import storage_errors
+from modelbook.pipeline.packages import note_packages
 from modelbook.pipeline.workspace import create_workspace
 from modelbook.records import Record
 from modelbook.scaffold.facts import measure
@@ -91,7 +92,7 @@ def create_project(
         profile = _look_at(site / source.raw, source, task)
         settings = settle(source, provenance, name=root.name)
         render_project(site, settings, profile=profile, today=today())
-        load_config(site, environ={})
+        note_packages(load_config(site, environ={}))
         _set_up(site, tracked=site / source.raw, git=git)
         _install(site, root, source)
     notes = (*profile.notes, *provenance.notes, *_git_notes(git, root))

@@ -25,7 +25,9 @@ ENVIRONMENT_FILE = "environment.lock"
 PATCH_FILE = "uncommitted.patch"
 PATCH_TAG = "modelbook.git.patch_sha256"
 
-_NEVER_DIRTY = (":(exclude,glob)**/dvc.lock", ":(exclude,glob)**/*.dvc")
+# Noted down by the runs themselves; what they say is on record in another form.
+_NOTES = ("dvc.lock", "*.dvc", "config/packages.yaml")
+_NEVER_DIRTY = tuple(f":(exclude,glob)**/{note}" for note in _NOTES)
 # A git that runs this process, as in a hook, points these at its own repository.
 GIT_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 _LARGEST_UNTRACKED_BYTES = 1 << 20
