@@ -72,7 +72,7 @@ def store_errors(uri: str) -> Iterator[None]:
         raise TrackingStoreError(
             "the tracking store cannot be used",
             where=mask_password(uri),
-            got=str(error).partition("\n")[0],
+            got=_reason(error),
             hint="see that it runs and answers, and run the command again; `modelbook doctor` looks closer",
         ) from error
 
@@ -142,6 +142,16 @@ def aliased_version(config: Config, *, model: str, alias: str) -> str | None:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None
             raise
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the database itself says, where SQLAlchemy and MLflow put words of their own around it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if (said := getattr(cause, "orig", None)) is not None:
+            return str(said).partition("\n")[0]
+        cause = cause.__cause__
+    return str(error).partition("\n")[0]
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
