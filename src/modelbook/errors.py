@@ -10,6 +10,7 @@
     ├── NotFoundError             exit 5   no such run, model or version
     ├── NotReproducedError        exit 6   a result could not be made again
     ├── TrackingStoreError        exit 7   the tracking store cannot be used
+    │   └── StoreAwayError        exit 7   it does not answer, or not in time: the same may go well later
     ├── ModelRefusedError         exit 8   a model is not loaded: it is not what was recorded
     ├── ProjectBusyError          exit 9   another run holds the project
     └── StorageError              exit 1   a file cannot be written: a read-only folder, a full disk
@@ -161,6 +162,12 @@ class TrackingStoreError(ModelbookError):
 
     code = "tracking_store"
     exit_code = 7
+
+
+class StoreAwayError(TrackingStoreError):
+    """The tracking store does not answer, or not in time, or breaks down: the same may go well later."""
+
+    code = "tracking_store.away"
 
 
 class ModelRefusedError(ModelbookError):

@@ -21,6 +21,7 @@ from modelbook.registry.loading import load_model
 from modelbook.tracking.runs import find_run, list_runs
 from modelbook.tracking.store import knows
 from modelbook.tracking.tracker import MLflowTracker
+from modelbook.tracking.writer import open_writer
 
 BEGAN = datetime(2026, 11, 21, 9, 5, 7, 123000, tzinfo=UTC)
 
@@ -136,12 +137,12 @@ def test_a_run_is_found_by_either_id(tracker, config):
     """A run is found by the store's id and by its own; a deleted one is not."""
     run_id = tracker.start_run()
     tracker.end_run()
-    other = MLflowTracker(config)
-    assert other.find_run(run_id=run_id, uid="?").info.run_id == run_id
-    assert other.find_run(run_id="of-another-store", uid=tracker.uid).info.run_id == run_id
-    assert other.find_run(run_id="0" * 32, uid="1" * 32) is None
-    other._client.delete_run(run_id)
-    assert other.find_run(run_id=run_id, uid=tracker.uid) is None
+    writer, place = open_writer(config), config.tracking.experiment
+    assert writer.find_run(run_id=run_id, uid="?", experiment=place).info.run_id == run_id
+    assert writer.find_run(run_id="elsewhere", uid=tracker.uid, experiment=place).info.run_id == run_id
+    assert writer.find_run(run_id="0" * 32, uid="1" * 32, experiment=place) is None
+    writer.client.delete_run(run_id)
+    assert writer.find_run(run_id=run_id, uid=tracker.uid, experiment=place) is None
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ def run_alone(new_project, free_port, tmp_path_factory):
 
 
 def test_a_dead_server_does_not_stop_a_run(run_alone):
-    """With the server away a run is done, and on record locally only."""
+    """With the server away a run is done, and waits in the outbox."""
     project, outcome = run_alone
-    assert outcome.recorded == "local"
+    assert outcome.recorded == "outbox"
     assert outcome.run_id == project.metadata.uid
     assert outcome.model.version is None
     assert outcome.model.local_version == project.registry[0]["version"]
@@ -30,7 +30,7 @@ def test_a_dead_server_is_said_and_exits_0(run_alone, modelbook):
     answer = modelbook("-C", run_alone[0].root, "--json", "run")
     assert answer.code == 0
     assert "warning: the tracking server does not answer" in answer.stderr
-    assert orjson.loads(answer.stdout)["recorded"] == "local"
+    assert orjson.loads(answer.stdout)["recorded"] == "outbox"
 
 
 def test_a_dead_server_costs_seconds(fresh, run_alone, tmp_path):
@@ -46,12 +46,12 @@ def test_a_dead_server_costs_seconds(fresh, run_alone, tmp_path):
 
 
 def test_a_dead_server_does_not_make_a_further_run(run_alone):
-    """Running again with the server still away trains nothing and stays on record locally."""
+    """Running again with the server still away trains nothing, and what waits goes on waiting."""
     project, _ = run_alone
     before = project.metadata
     outcome = project.run()
     assert [stage.status for stage in outcome.stages[:4]] == ["cached"] * 4
-    assert (outcome.recorded, project.metadata) == ("local", before)
+    assert (outcome.recorded, project.metadata) == ("outbox", before)
 
 
 @pytest.fixture
@@ -91,14 +91,14 @@ def break_store(monkeypatch):
     return break_at, monkeypatch.undo
 
 
-@pytest.mark.parametrize("method", ["log_batch", "log_artifacts", "create_logged_model", "set_terminated"])
+@pytest.mark.parametrize("method", ["log_batch", "log_artifact", "create_logged_model", "set_terminated"])
 def test_a_store_lost_while_training_loses_nothing(project, break_store, method):
     """Where the store fails after the fit, the run ends well and its own run is made whole later."""
     break_at, mend = break_store
     project.set({TREES: "6"})
     break_at(method)
     outcome = project.run()
-    assert outcome.recorded == "local"
+    assert outcome.recorded == "outbox"
     assert project.recorded[1].info.status != "FINISHED"
     mend()
     outcome = project.run()
@@ -115,7 +115,7 @@ def test_a_store_lost_while_registering_loses_nothing(project, break_store, meth
     break_at, mend = break_store
     project.set({TREES: "6"})
     break_at("log_batch" if method == "set_tag" else method)
-    assert project.run().recorded == "local"
+    assert project.run().recorded == "outbox"
     mend()
     outcome = project.run()
     assert (outcome.recorded, outcome.model.version) == ("mlflow", "2")

@@ -60,10 +60,12 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The 
     from modelbook.pipeline.packages import note_packages
     from modelbook.pipeline.run import disable_telemetry
     from modelbook.pipeline.stages import refuse_changed_settings, run_stage
+    from modelbook.pipeline.syncing import deliver_before
 
     del context
     disable_telemetry()
     config = load_config(Path.cwd())
+    deliver_before(name, config)
     note_packages(config)
     run_stage(name, config)
     refuse_changed_settings(config, stage=name)

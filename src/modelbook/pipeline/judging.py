@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from modelbook.config import Config
-from modelbook.errors import GateRejectedError, TrackingStoreError
+from modelbook.errors import GateRejectedError
 from modelbook.evaluation.gate import held_out_metrics, judge
 from modelbook.evaluation.report import ReportContent, render_report
 from modelbook.files import write_whole
@@ -18,8 +18,10 @@ from modelbook.pipeline import layout
 from modelbook.pipeline.recording import ensure_entered
 from modelbook.records import EvaluationReport, GateDecision, RunMetadata, ValidationReport
 from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.events import GATE_TAG
 from modelbook.tracking.journal import keep_run, run_before
-from modelbook.tracking.tracker import GATE_TAG, MLflowTracker
+from modelbook.tracking.outbox import is_held_back, outbox_of
+from modelbook.tracking.tracker import MLflowTracker
 
 
 def judge_and_register(config: Config, log: PipelineLogger) -> None:
@@ -32,63 +34,54 @@ def judge_and_register(config: Config, log: PipelineLogger) -> None:
     metadata = RunMetadata.read(config.path(layout.METADATA))
     gate = judge(held_out_metrics(metadata.metrics), config)
     _say_verdict(gate, log)
-    tracker = MLflowTracker(config)
-    number = _enter(tracker, metadata, gate, config=config, log=log)
-    evaluation = _evaluation(metadata, gate, run_id=tracker.run_id)
-    version = _register(metadata, evaluation, number, config=config)
-    html = _report(metadata, gate, version, config=config)
-    write_whole(config.path(layout.REPORT), html.encode())
-    predictions = config.path(layout.PREDICTIONS)
-    folder = keep_run(config, metadata, evaluation=evaluation, report=html, predictions=predictions)
-    _attach(tracker, folder, config=config, log=log)
-    _evaluation(metadata, gate, run_id=tracker.run_id).write(config.path(layout.EVALUATION))
+    tracker = MLflowTracker(config, is_offline=_is_offline(config, metadata))
+    try:
+        number = _enter(tracker, metadata, gate, config=config, log=log)
+        evaluation = _evaluation(metadata, gate, run_id=tracker.run_id)
+        version = _register(metadata, evaluation, number, config=config)
+        html = _report(metadata, gate, version, config=config)
+        write_whole(config.path(layout.REPORT), html.encode())
+        predictions = config.path(layout.PREDICTIONS)
+        folder = keep_run(config, metadata, evaluation=evaluation, report=html, predictions=predictions)
+        _attach(tracker, folder, config)
+    finally:
+        tracker.leave_run()
+    evaluation.write(config.path(layout.EVALUATION))
     if version is None:
         raise rejection(gate)
     log.info(f"registered: {version}")
 
 
+def _is_offline(config: Config, metadata: RunMetadata) -> bool:
+    """Return whether the store was found to be away, by this run or the one before it."""
+    return outbox_of(config, metadata.uid).exists or is_held_back(config)
+
+
 def _enter(
     tracker: MLflowTracker, metadata: RunMetadata, gate: GateDecision, *, config: Config, log: PipelineLogger
 ) -> str | None:
-    """See to it that the store holds run and verdict, and return the version that a passed model has there.
-
-    Where the store goes away the tracker stops recording and names the run by its uid, which the store does
-    not know, so that the next run of the pipeline enters what is missing.
-    """
+    """Record run and verdict, and return the version that the store gives a passed model."""
     if not tracker.is_recording:
-        tracker.run_id = metadata.uid if config.training.enable_mlflow else metadata.run_id
+        tracker.run_id = metadata.run_id
         return None
-    try:
-        run_id = ensure_entered(tracker, metadata, config)
-        log.info(f"judging run {metadata.run_name} ({run_id})")
-        tracker.set_tags({GATE_TAG: gate.verdict})
-        if not gate.passed:
-            return None
-        return tracker.register(
-            config.tracking.model_name,
-            metadata.model,
-            tags={GATE_TAG: gate.verdict},
-            package=config.path(layout.MODELS),
-        )
-    except TrackingStoreError as error:
-        _give_up(tracker, metadata.uid, error, log=log)
+    run_id = ensure_entered(tracker, metadata, config)
+    log.info(f"judging run {metadata.run_name} ({run_id})")
+    tracker.set_tags({GATE_TAG: gate.verdict})
+    if not gate.passed:
         return None
+    return tracker.register(
+        config.tracking.model_name,
+        metadata.model,
+        tags={GATE_TAG: gate.verdict},
+        package=config.path(layout.MODELS),
+    )
 
 
-def _attach(tracker: MLflowTracker, folder: Path, *, config: Config, log: PipelineLogger) -> None:
+def _attach(tracker: MLflowTracker, folder: Path, config: Config) -> None:
     """Add what was made of the verdict to the run's artifacts."""
     paths = (folder / "report.html", folder / "evaluation_report.json", config.path("dvc.lock"))
-    try:
-        for path in filter(Path.is_file, paths):
-            tracker.log_artifact(path)
-    except TrackingStoreError as error:
-        _give_up(tracker, folder.name, error, log=log)
-
-
-def _give_up(tracker: MLflowTracker, uid: str, error: TrackingStoreError, *, log: PipelineLogger) -> None:
-    log.warning(f"{error.what} ({error.got}): the verdict is recorded here, and entered by the next run")
-    tracker.stop_recording()
-    tracker.run_id = uid
+    for path in filter(Path.is_file, paths):
+        tracker.log_artifact(path)
 
 
 def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> EvaluationReport:

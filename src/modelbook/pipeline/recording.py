@@ -8,6 +8,8 @@ from modelbook.config import Config
 from modelbook.files import write_whole
 from modelbook.pipeline import layout
 from modelbook.records import RunMetadata
+from modelbook.tracking.events import UID_TAG, RunStarted
+from modelbook.tracking.lineage import lineage_tags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +20,7 @@ _EXAMPLE_ROWS = 5
 
 
 def enter_run(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -> None:
-    """Write everything about a run into the run that the tracker has open.
+    """Record everything about a run in the run that the tracker has open.
 
     Doing it twice changes nothing, so an interrupted entry is simply done again.
 
@@ -28,7 +30,7 @@ def enter_run(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -
         config: The project, whose models/ and reports/ hold the run's outputs.
 
     Raises:
-        TrackingStoreError: The store cannot be used.
+        TrackingStoreError: The store refuses what it is told.
     """
     tracker.log_params(metadata.params)
     tracker.log_metrics(metadata.metrics, moment=metadata.ended_at)
@@ -36,35 +38,36 @@ def enter_run(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -
     with tempfile.TemporaryDirectory() as name:
         _lay_out_artifacts(Path(name), config)
         tracker.log_artifacts(name)
-    if tracker.is_recording:
-        package = config.path(layout.MODELS)
-        tracker.log_packed_model(metadata.model, package, example=_example(config, metadata))
+    package = config.path(layout.MODELS)
+    tracker.log_packed_model(metadata.model, package, example=_example(config, metadata))
 
 
 def ensure_entered(tracker: "MLflowTracker", metadata: RunMetadata, config: Config) -> str:
-    """Return the id of a run in the store, after entering it where the store does not hold it whole.
+    """Return the id of a run, open to be added to, after entering it where the store does not hold it whole.
 
     A run that DVC's cache restored may be unknown to this store: a new clone, a lost database, another
-    server. It is then entered from what was restored, under the uid and with the times that it had.
+    server. It is then entered from what was restored, under the uid and with the times that it had. Where
+    the store is away, all of that waits in the outbox.
 
     Raises:
-        TrackingStoreError: The store cannot be used.
+        TrackingStoreError: The store refuses what it is told.
     """
-    run = tracker.find_run(run_id=metadata.run_id, uid=metadata.uid)
-    if run is None:
-        tracker.start_run(
-            metadata.run_name, lineage=metadata.lineage, uid=metadata.uid, started_at=metadata.started_at
-        )
-        tracker.logger.warning(
-            f"the tracking store does not know run {metadata.run_id}: entering it from its own outputs"
-        )
-    else:
-        tracker.resume_run(run.info.run_id, uid=metadata.uid)
-    if run is None or run.info.status != "FINISHED":
+    if tracker.resume_run(_beginning(metadata)) != "FINISHED":
         enter_run(tracker, metadata, config)
         tracker.end_run(ended_at=metadata.ended_at)
-        tracker.resume_run(tracker.run_id, uid=metadata.uid)
+        tracker.resume_run(_beginning(metadata, run_id=tracker.run_id))
     return tracker.run_id
+
+
+def _beginning(metadata: RunMetadata, *, run_id: str | None = None) -> RunStarted:
+    return RunStarted(
+        uid=metadata.uid,
+        run_id=run_id or metadata.run_id,
+        name=metadata.run_name,
+        experiment=metadata.experiment,
+        started_at=metadata.started_at,
+        tags=lineage_tags(metadata.lineage) | {UID_TAG: metadata.uid},
+    )
 
 
 def parameters(config: Config, hyperparameters: dict[str, Any], *, rows: dict[str, int]) -> dict[str, str]:

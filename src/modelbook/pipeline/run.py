@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelbook.config import CONFIG_PATH, Config, load_config, set_values, spell
-from modelbook.errors import GateRejectedError, ModelbookError, TrackingStoreError
+from modelbook.errors import GateRejectedError, ModelbookError, StoreAwayError, TrackingStoreError
 from modelbook.files import storage_errors
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
@@ -18,6 +18,7 @@ from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.packages import note_packages
 from modelbook.pipeline.reasons import reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
+from modelbook.pipeline.syncing import deliver_waiting
 from modelbook.pipeline.workspace import dvc_errors, track
 from modelbook.records import (
     EvaluationReport,
@@ -31,6 +32,7 @@ from modelbook.records import (
 )
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.lineage import command_line
+from modelbook.tracking.outbox import outbox_of
 from modelbook.tracking.store import knows, old_file_store
 
 _NOT_ON_RECORD = ("the run is not on record",)
@@ -107,6 +109,7 @@ def run_pipeline(
         if warning := old_file_store(config):
             log.warning(warning)
         check_project(config, use_dvc=use_dvc)
+        deliver_waiting(config, log)
         if use_dvc:
             note_packages(config)
         _bring_source(config, use_dvc=use_dvc, refresh=refresh)
@@ -144,8 +147,15 @@ def outcome(config: Config, results: tuple[StageResult, ...] = ()) -> RunOutcome
         metrics=metadata.metrics,
         gate=RunGate(passed=gate.passed, verdict=gate.verdict, checks=gate.checks),
         stages=results,
-        recorded="mlflow" if config.training.enable_mlflow and _is_on_record(config) else "local",
+        recorded=_where_recorded(config, metadata),
     )
+
+
+def _where_recorded(config: Config, metadata: RunMetadata) -> str:
+    """Return where a run is on record, after it was seen to that it is."""
+    if not config.training.enable_mlflow:
+        return "local"
+    return "outbox" if outbox_of(config, metadata.uid).exists else "mlflow"
 
 
 def _bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
@@ -274,7 +284,7 @@ def _ensure_recorded(config: Config, results: list[StageResult], *, log: Pipelin
 
 
 def _is_on_record(config: Config) -> bool:
-    """Return whether the store and the local registry hold the run whose outputs lie in the project."""
+    """Return whether store or outbox, and the local registry, hold the run whose outputs lie here."""
     metadata = RunMetadata.read(config.path(layout.METADATA))
     path = config.path(layout.EVALUATION)
     evaluation = EvaluationReport.read(path) if path.is_file() else None
@@ -284,7 +294,9 @@ def _is_on_record(config: Config) -> bool:
     entry = ModelRegistry(config).of_digest(name, metadata.model.digest)
     if evaluation.gate.passed and entry is None:
         return False
-    return not config.training.enable_mlflow or _is_in_store(config, evaluation, entry)
+    if not config.training.enable_mlflow or outbox_of(config, metadata.uid).exists:
+        return True
+    return _is_in_store(config, evaluation, entry)
 
 
 def _is_in_store(config: Config, evaluation: EvaluationReport, entry: ModelVersion | None) -> bool:
@@ -294,6 +306,8 @@ def _is_in_store(config: Config, evaluation: EvaluationReport, entry: ModelVersi
     name = config.tracking.model_name
     try:
         return knows(config, run_id=evaluation.run_id, model=name, version=version)
+    except StoreAwayError:
+        return evaluation.run_id != evaluation.uid  # it was there once, and cannot be asked now
     except TrackingStoreError:
         return False
 

@@ -1,7 +1,7 @@
 """The stage `train`: one pipeline from raw columns to predictions, fitted, evaluated and recorded."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ import pandas as pd
 import polars as pl
 
 from modelbook.config import Config
-from modelbook.errors import TrackingStoreError
 from modelbook.evaluation.gate import held_out_metrics
 from modelbook.evaluation.metrics import compute_metrics
 from modelbook.features.engineer import FeatureEngineer
@@ -26,6 +25,7 @@ from modelbook.pipeline import layout
 from modelbook.pipeline.recording import enter_run, parameters
 from modelbook.records import Lineage, ModelRecord, RunMetadata
 from modelbook.tracking.lineage import command_line, read_lineage
+from modelbook.tracking.outbox import is_held_back
 from modelbook.tracking.tracker import MLflowTracker
 
 _WITHOUT_EFFECT = {"n_jobs", "verbose", "verbosity", "warm_start"}
@@ -34,8 +34,8 @@ _WITHOUT_EFFECT = {"n_jobs", "verbose", "verbosity", "warm_start"}
 def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
     """Fit the model on the training rows, and leave its package, its numbers and its record.
 
-    The run is open in the tracking store while this works. With the store lost on the way the outputs are
-    whole all the same, and the run is entered from them later.
+    The run is open in the tracking store while this works. Where the store is away, or goes away, what is
+    left to tell it waits in the outbox.
 
     Raises:
         DataInvalidError: The rows are too few for what is asked.
@@ -53,11 +53,11 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         threads=trainer.threads,
         command=command_line(),
     )
-    with MLflowTracker(config) as tracker:
+    with MLflowTracker(config, is_offline=is_held_back(config)) as tracker:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
         _start(tracker, name, lineage=lineage, started_at=started_at)
         log.info(f"run {name} ({tracker.run_id})")
-        _record(tracker, log, lambda: tracker.log_lineage(lineage))
+        tracker.log_lineage(lineage)
         result = _make_outputs(trainer, train, test, log=log)
         metadata = RunMetadata(
             uid=tracker.uid,
@@ -73,7 +73,8 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             lineage=lineage,
         )
         metadata.write(config.path(layout.METADATA))
-        _record(tracker, log, lambda: _enter(tracker, metadata, config))
+        enter_run(tracker, metadata, config)
+        tracker.end_run(ended_at=metadata.ended_at)
     return metadata
 
 
@@ -234,17 +235,3 @@ def _say_results(
         log.metric(name.upper(), value)
     log.info(f"model packed: {record.size_bytes / 1e6:.1f} MB, digest {record.digest[:12]}")
     log.info(f"exported as {export.name}")
-
-
-def _record(tracker: MLflowTracker, log: PipelineLogger, write: Callable[[], None]) -> None:
-    """Write to the store; where it went away, do without it from here on."""
-    try:
-        write()
-    except TrackingStoreError as error:
-        tracker.stop_recording()
-        log.warning(f"{error.what} ({error.got}): the run is whole here and is entered by the next run")
-
-
-def _enter(tracker: MLflowTracker, metadata: RunMetadata, config: Config) -> None:
-    enter_run(tracker, metadata, config)
-    tracker.end_run(ended_at=metadata.ended_at)

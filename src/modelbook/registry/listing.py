@@ -8,8 +8,8 @@ from modelbook.config import Config
 from modelbook.errors import NotFoundError
 from modelbook.records import ModelVersion, Record
 from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.events import GATE_TAG
 from modelbook.tracking.store import open_client, store_errors
-from modelbook.tracking.tracker import GATE_TAG
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:

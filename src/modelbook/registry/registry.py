@@ -74,7 +74,8 @@ class ModelRegistry:
         run, other = _as_run(model_metadata)
         verdict, metrics = _judgement(evaluation_report)
         with self._locked() as registry:
-            known = _of_digest(registry, self.config.tracking.model_name, run)
+            name = self.config.tracking.model_name
+            known = _of_digest(registry, name, run.model.digest) if run else None
             entry = known or self._keep(registry, source, run=run, other=other)
             news = {
                 "mlflow_version": mlflow_version or entry.mlflow_version,
@@ -84,6 +85,25 @@ class ModelRegistry:
             entry = entry.model_copy(update=news)
             self._save(_without_number(registry, entry), entry)
         return entry.version
+
+    def note_delivery(self, name: str, digest: str, *, mlflow_version: str, run_id: str) -> None:
+        """Note the version and the run that MLflow has of a model that was registered while it was away.
+
+        Args:
+            name: The model.
+            digest: The digest of its fitted state; where no version has it, nothing happens.
+            mlflow_version: The version that MLflow's registry gave it.
+            run_id: The run that made it.
+
+        Raises:
+            StorageError: The folder cannot be written or the disk is full.
+        """
+        with self._locked() as registry:
+            entry = _of_digest(registry, name, digest)
+            if entry is not None:
+                news = {"mlflow_version": mlflow_version, "run_id": run_id}
+                entry = entry.model_copy(update=news)
+                self._save(_without_number(registry, entry), entry)
 
     def versions(self, name: str | None = None) -> tuple[ModelVersion, ...]:
         """Return the versions of a model, or of every model, the oldest first."""
@@ -201,11 +221,9 @@ def _judgement(
     return verdict, metrics
 
 
-def _of_digest(registry: _Registry, name: str, run: RunMetadata | None) -> ModelVersion | None:
-    if run is None:
-        return None
+def _of_digest(registry: _Registry, name: str, digest: str) -> ModelVersion | None:
     entries = (entry for entry in registry.versions if entry.name == name and entry.model)
-    return next((entry for entry in entries if entry.model and entry.model.digest == run.model.digest), None)
+    return next((entry for entry in entries if entry.model and entry.model.digest == digest), None)
 
 
 def _without_number(registry: _Registry, entry: ModelVersion) -> _Registry:

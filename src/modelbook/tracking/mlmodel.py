@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 from ruamel.yaml import YAML
 
-from modelbook.files import link_or_copy, storage_errors
+from modelbook.files import storage_errors
 from modelbook.records import InputColumn, ModelRecord
 
 _CODE = "code"
@@ -33,27 +32,22 @@ def write_mlmodel(
     folder: Path,
     record: ModelRecord,
     *,
-    package: Path,
     model: Model,
     trusted: Sequence[str],
-    example: pd.DataFrame | None,
+    example: str | None,
 ) -> None:
-    """Lay down a packed model as MLflow stores one: MLmodel, requirements, code, signature and example.
+    """Make a packed model's folder what MLflow stores: MLmodel, requirements, code, signature and example.
 
     Args:
-        folder: Where to; made if need be.
+        folder: Holds the model's file and, in `code/`, its code.
         record: The packed model.
-        package: The folder that it was packed into.
         model: MLflow's own record of it, which is completed.
         trusted: The types that plain MLflow may load, beside those that skops trusts.
-        example: A few rows of raw columns; None leaves the example out.
+        example: A few rows of raw columns, as JSON of the form `{"columns": …, "data": …}`, if any.
 
     Raises:
         StorageError: The folder cannot be written or the disk is full.
     """
-    link_or_copy(package / record.file, folder / record.file)
-    for code in record.code:
-        link_or_copy(package / _CODE / code.name, folder / _CODE / code.name)
     with storage_errors(folder):
         _write_environment(folder, record.requirements)
         if example is not None:
@@ -103,10 +97,9 @@ def _output_type(record: ModelRecord) -> DataType:
     return kinds[type(record.classes[0])]
 
 
-def _write_example(folder: Path, example: pd.DataFrame) -> dict[str, Any]:
-    table = example.to_json(orient="split", index=False, date_format="iso")
-    (folder / _EXAMPLE).write_text(table, encoding="utf-8")
-    (folder / _SERVING_EXAMPLE).write_text(f'{{"dataframe_split": {table}}}', encoding="utf-8")
+def _write_example(folder: Path, example: str) -> dict[str, Any]:
+    (folder / _EXAMPLE).write_text(example, encoding="utf-8")
+    (folder / _SERVING_EXAMPLE).write_text(f'{{"dataframe_split": {example}}}', encoding="utf-8")
     return {
         "artifact_path": _EXAMPLE,
         "serving_input_path": _SERVING_EXAMPLE,

@@ -11,8 +11,8 @@ from modelbook.errors import NotFoundError, UsageError
 from modelbook.files import write_whole
 from modelbook.records import Record, RunMetadata
 from modelbook.tracking import journal
+from modelbook.tracking.events import GATE_TAG, UID_TAG
 from modelbook.tracking.store import open_client, store_errors
-from modelbook.tracking.tracker import GATE_TAG, UID_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import socket
 import sqlite3
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from modelbook.config import Config, mask_password
-from modelbook.errors import TrackingStoreError
+from modelbook.errors import StoreAwayError, TrackingStoreError
 from modelbook.files import whole_file
 
 if TYPE_CHECKING:
@@ -29,6 +31,17 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+_REFUSALS = frozenset(
+    {
+        "BAD_REQUEST",
+        "CUSTOMER_UNAUTHORIZED",
+        "INVALID_PARAMETER_VALUE",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+    }
+)
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_TLS_REQUEST = struct.pack("!ii", 8, 80877103)  # Source: PostgreSQL 17, 53.7, SSLRequest
 _FILE_STORE_HINT = (
     "MLflow refuses file stores since 3.13: move its runs into a database with "
     "`mlflow migrate-filestore --source mlruns --target sqlite:///logs/mlflow.db`"
@@ -41,14 +54,14 @@ def open_client(config: Config) -> "MlflowClient":
     A SQLite database that does not exist yet is made first, by one process while the others wait.
 
     Raises:
-        TrackingStoreError: The store is away, locked, damaged, or of a kind that MLflow refuses.
+        StoreAwayError: The store does not answer.
+        TrackingStoreError: It is damaged, or of a kind that MLflow refuses.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     uri = config.tracking_uri
     _refuse_file_store(uri)
-    if is_remote(uri):
-        _probe(uri)
+    probe(uri)
     from mlflow import MlflowClient
 
     # MLflow logs a database's error with its traceback, and raises it too.
@@ -61,15 +74,20 @@ def open_client(config: Config) -> "MlflowClient":
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its database say of an unusable store into a TrackingStoreError."""
+    """Turn what MLflow and its database say of an unusable store into our own errors.
+
+    Raises:
+        TrackingStoreError: The store answers, and refuses what was asked.
+        StoreAwayError: It does not answer or breaks down.
+    """
     from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error) as error:
-        raise TrackingStoreError(
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        is_refusal = getattr(error, "error_code", None) in _REFUSALS
+        raise (TrackingStoreError if is_refusal else StoreAwayError)(
             "the tracking store cannot be used",
             where=mask_password(uri),
             got=_reason(error),
@@ -176,11 +194,8 @@ def _client_knows(config: Config, *, run_id: str, model: str, version: str | Non
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
-        raise TrackingStoreError(
-            "the tracking store cannot be used",
-            where=mask_password(config.tracking_uri),
-            got=str(error).partition("\n")[0],
-        ) from error
+        with store_errors(config.tracking_uri):
+            raise
 
 
 def _refuse_file_store(uri: str) -> None:
@@ -193,19 +208,57 @@ def _refuse_file_store(uri: str) -> None:
         )
 
 
-def _probe(uri: str) -> None:
+def probe(uri: str) -> None:
+    """Return quietly where a server or a database answers; a file is not looked at.
+
+    Raises:
+        StoreAwayError: It does not, within 3 s.
+    """
+    parts = urlsplit(uri)
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S):  # noqa: S310
-            return
-    except urllib.error.HTTPError:
-        return  # it answers, if only to ask who calls
+        if is_remote(uri):
+            _ask_health(uri)
+        elif parts.hostname:
+            port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+            _connect(parts.hostname, port, is_postgresql=parts.scheme.startswith("postgres"))
     except (OSError, ValueError) as error:
-        raise TrackingStoreError(
+        raise StoreAwayError(
             "the tracking server does not answer",
             where=mask_password(uri),
             got=str(getattr(error, "reason", error)),
             hint="start it, or correct MLFLOW_TRACKING_URI or tracking.uri",
         ) from error
+
+
+def is_answering(uri: str) -> bool:
+    """Return whether a server or a database answers."""
+    try:
+        probe(uri)
+    except StoreAwayError:
+        return False
+    return True
+
+
+def _ask_health(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S):  # noqa: S310
+            return
+    except urllib.error.HTTPError as error:
+        error.close()  # it answers, if only to ask who calls
+
+
+def _connect(host: str, port: int | None, *, is_postgresql: bool) -> None:
+    """Connect to a database's port, and ask PostgreSQL whether it speaks TLS, as every client begins.
+
+    MLflow itself would try for 100 s and more where nobody answers.
+    """
+    if port is None:
+        return
+    with socket.create_connection((host, port), timeout=_PROBE_TIMEOUT_S) as connection:
+        if is_postgresql:
+            connection.sendall(_TLS_REQUEST)
+            if not connection.recv(1):
+                raise ConnectionResetError("it closed the connection")
 
 
 def _make_database(path: Path, config: Config) -> None:

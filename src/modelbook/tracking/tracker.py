@@ -1,46 +1,53 @@
-"""The one place that writes runs and models to MLflow."""
+"""The tracker: what a run's code calls. It makes events of the calls, for the store or for the outbox."""
 
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import orjson
-
-from modelbook.config import Config, ConfigLike, load_config, mask_password
+from modelbook.config import Config, ConfigLike, load_config
 from modelbook.errors import TrackingStoreError, UsageError
-from modelbook.files import write_whole
+from modelbook.files import file_hash, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.records import DataVersion, Lineage, ModelRecord
-from modelbook.tracking import versions
+from modelbook.tracking.channel import NO_FILES, Channel
+from modelbook.tracking.events import (
+    GATE_TAG,
+    UID_TAG,
+    ArtifactLogged,
+    Event,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    ModelRegistered,
+    ParamsLogged,
+    RunEnded,
+    RunStarted,
+    TagsSet,
+)
 from modelbook.tracking.lineage import command_line, lineage_files, lineage_tags, read_lineage
-from modelbook.tracking.store import is_remote, open_client, store_errors
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-UID_TAG = "modelbook.uid"
-GATE_TAG = "modelbook.gate"
-
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then shows runs
 _LONGEST_VALUE = 5000
-_BATCH = 100
 
 
 class MLflowTracker:
     """Records a run in MLflow, with everything that it came from.
 
-    Used alone, around a user's own code, it records the same lineage as the pipeline does. With
-    `training.enable_mlflow` off, or with the tracking server away, it records nothing and says so once.
+    Used alone, around a user's own code, it records the same lineage as the pipeline does. Where the tracking
+    store does not answer, or stops answering on the way, everything goes to the outbox from there on, which
+    `modelbook sync` delivers. With `training.enable_mlflow` off it records nothing.
 
     Args:
         config: The settings.
         clock: Says what time it is.
+        is_offline: Whether to write to the outbox without trying the store first.
 
     Attributes:
         config: The settings.
@@ -48,30 +55,37 @@ class MLflowTracker:
         logger: The log it writes to.
         uid: The run's own id, kept in every store.
         run_id: The id that the store gave it; the uid where there is none.
-        is_recording: Whether a store takes what is logged.
     """
 
-    def __init__(self, config: ConfigLike, *, clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self, config: ConfigLike, *, clock: Callable[[], datetime] = now, is_offline: bool = False
+    ) -> None:
         self.config: Config = load_config(config)
         self.training_config = self.config.training
         self.logger = PipelineLogger("tracking")
         self.uid = uuid.uuid4().hex
         self.run_id = self.uid
         self._clock = clock
+        self._params: dict[str, str] = {}
+        is_on = self.training_config.enable_mlflow
+        self._channel = Channel(self.config, self.logger, is_offline=is_offline) if is_on else None
         self._is_active = False
-        self._client_or_none = self._open() if self.training_config.enable_mlflow else None
 
     @property
     def is_recording(self) -> bool:
-        """Whether a store takes what is logged."""
-        return self._client_or_none is not None
+        """Whether what is logged is recorded, in the store or in the outbox."""
+        return self._channel is not None
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the store takes what is logged."""
+        return self._channel is not None and self._channel.writer is not None
 
     def start_run(
         self,
         run_name: str | None = None,
         *,
         lineage: Lineage | None = None,
-        uid: str | None = None,
         started_at: datetime | None = None,
     ) -> str:
         """Open a run and return its id.
@@ -79,44 +93,62 @@ class MLflowTracker:
         Args:
             run_name: Its name; `<algorithm>_<YYYYmmdd_HHMMSS>` by default.
             lineage: What the result will come from; read now by default, and recorded with its files.
-            uid: The run's own id, when one that was recorded elsewhere is entered here.
             started_at: When it began; now by default.
 
         Raises:
             UsageError: A run is open already.
-            TrackingStoreError: The store cannot be used.
+            TrackingStoreError: The store refuses the run, or is a file of the project's that cannot be used.
         """
         if self._is_active:
             raise UsageError("a run is open already", hint="end it with end_run() first")
-        started_at = started_at or self._clock()
-        name = run_name or f"{self.config.model.algorithm}_{started_at.strftime(STAMP)}"
-        self.uid = self.run_id = uid or uuid.uuid4().hex
+        self.uid = self.run_id = uuid.uuid4().hex
         self._is_active = True
-        if self._client_or_none is None:
-            return self.run_id
-        own = lineage or self._read_lineage()
-        tags = lineage_tags(own) | {UID_TAG: self.uid}
-        with self._errors():
-            run = self._client.create_run(
-                self._experiment_id(), start_time=_milliseconds(started_at), tags=tags, run_name=name
-            )
-        self.run_id = run.info.run_id
-        if lineage is None:
-            self.log_lineage(own)
+        if self._channel is not None:
+            own = lineage or self._read_lineage()
+            started = self._start(run_name, own, started_at or self._clock())
+            self.run_id = self._begun(self._channel, started)
+            if lineage is None:
+                self.log_lineage(own)
         return self.run_id
 
-    def resume_run(self, run_id: str, *, uid: str) -> None:
-        """Go on with a run that the store holds."""
-        self.run_id, self.uid, self._is_active = run_id, uid, True
+    def resume_run(self, started: RunStarted) -> str | None:
+        """Go on with a run, after beginning it where neither the outbox nor the store has it.
+
+        What waits of it in the outbox is added to there, without another try at the store.
+
+        Args:
+            started: How the run began.
+
+        Returns:
+            The status that it had; None where it was unknown, or the store does not say.
+
+        Raises:
+            TrackingStoreError: The store refuses to say.
+        """
+        self.uid, self.run_id, status = started.uid, started.run_id or started.uid, None
+        if self._channel is not None:
+            self.run_id, status = self._channel.resume(started)
+        self._is_active = True
+        return status
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record settings. MLflow keeps a parameter's first value and refuses another."""
-        if not self.is_recording:
-            return
-        from mlflow.entities import Param
+        """Record settings.
 
-        entities = [Param(key, _bounded(value)) for key, value in params.items()]
-        self._log(params=entities)
+        Raises:
+            TrackingStoreError: A parameter has another value already.
+        """
+        texts = {key: _bounded(value) for key, value in params.items()}
+        for key, value in texts.items():
+            if self._params.get(key, value) != value:
+                raise TrackingStoreError(
+                    "a parameter keeps its first value",
+                    where=f"parameter {key}",
+                    got=value,
+                    expected=self._params[key],
+                    hint="give the other value another name, or begin another run",
+                )
+        self._emit(ParamsLogged(params=texts))
+        self._params |= texts
 
     def log_metrics(
         self, metrics: Mapping[str, float], *, step: int = 0, moment: datetime | None = None
@@ -128,42 +160,17 @@ class MLflowTracker:
             step: The step that they belong to.
             moment: When they were measured; now by default.
         """
-        if not self.is_recording:
-            return
-        from mlflow.entities import Metric
-
-        stamp = _milliseconds(moment or self._clock())
-        self._log(metrics=[Metric(key, float(value), stamp, step) for key, value in metrics.items()])
+        values = {key: float(value) for key, value in metrics.items()}
+        stamp = int((moment or self._clock()).timestamp() * 1000)
+        self._emit(MetricsLogged(metrics=values, step=step, timestamp_ms=stamp))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record tags; a later value replaces an earlier one."""
-        if not self.is_recording:
-            return
-        from mlflow.entities import RunTag
-
-        self._log(tags=[RunTag(key, _bounded(value)) for key, value in tags.items()])
+        self._emit(TagsSet(tags={key: _bounded(value) for key, value in tags.items()}))
 
     def log_inputs(self, versions: Iterable[DataVersion]) -> None:
         """Record data files as MLflow dataset inputs, with DVC's hash as their digest."""
-        if not self.is_recording:
-            return
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = [
-            DatasetInput(
-                Dataset(
-                    name=version.path,
-                    digest=version.md5,
-                    source_type="local",
-                    source=orjson.dumps({"uri": version.path}).decode(),
-                    profile=orjson.dumps({"num_rows": version.rows}).decode(),
-                ),
-                [InputTag("mlflow.data.context", Path(version.path).stem)],
-            )
-            for version in versions
-        ]
-        with self._errors():
-            self._client.log_inputs(self._active_run_id, datasets=inputs)
+        self._emit(InputsLogged(inputs=tuple(versions)))
 
     def log_lineage(self, lineage: Lineage) -> None:
         """Record the inputs, settings, packages and uncommitted changes that a result comes from."""
@@ -181,16 +188,21 @@ class MLflowTracker:
         Args:
             path: The file.
             artifact_path: The folder it goes to among the run's artifacts.
+
+        Raises:
+            OSError: The file cannot be read.
         """
-        if self.is_recording:
-            with self._errors():
-                self._client.log_artifact(self._active_run_id, str(path), artifact_path)
+        if not self.is_recording:
+            return
+        source = Path(path)
+        event = ArtifactLogged(name=source.name, folder=artifact_path, sha256=file_hash(source))
+        self._emit(event, {event.sha256: source})
 
     def log_artifacts(self, folder: str | Path) -> None:
-        """Record every file of a folder."""
-        if self.is_recording:
-            with self._errors():
-                self._client.log_artifacts(self._active_run_id, str(folder))
+        """Record every file of a folder, under the folders that they have in it."""
+        for path in sorted(file for file in Path(folder).rglob("*") if file.is_file()):
+            place = path.parent.relative_to(folder).as_posix()
+            self.log_artifact(path, None if place == "." else place)
 
     def log_model(self, model: Any, registered_model_name: str | None = None) -> str | None:
         """Record a fitted scikit-learn model, and register it if it is given a name.
@@ -202,7 +214,7 @@ class MLflowTracker:
             registered_model_name: The name to register it under.
 
         Returns:
-            The registered version; None where nothing was registered.
+            The registered version; None where nothing was registered, or not yet.
 
         Raises:
             ModelRefusedError: It holds types that could not be loaded again.
@@ -220,7 +232,7 @@ class MLflowTracker:
                 code=(),
             )
             self.log_packed_model(record, Path(folder))
-        if not (registered_model_name and self.is_recording):
+        if not registered_model_name:
             return None
         return self.register(registered_model_name, record, tags={GATE_TAG: "none"})
 
@@ -233,16 +245,15 @@ class MLflowTracker:
 
         Args:
             record: The packed model.
-            package: The folder that it was packed into.
+            package: The folder that it was packed into; its files are replaced, never written over in place.
             example: A few rows of raw columns.
         """
-        if self.is_recording:
-            with self._errors():
-                versions.log_packed_model(self._client, self._run(), record, package=package, example=example)
+        rows = None if example is None else example.to_json(orient="split", index=False, date_format="iso")
+        self._emit(ModelLogged(model=record, example=rows), _package_files(record, package), is_shared=True)
 
     def register(
         self, name: str, record: ModelRecord, *, tags: Mapping[str, str], package: Path | None = None
-    ) -> str:
+    ) -> str | None:
         """Register the run's model and return its version; one digest is registered once under a name.
 
         Args:
@@ -251,30 +262,17 @@ class MLflowTracker:
             tags: What the version is to carry, beside its digest and hash.
             package: The folder that the model was packed into, for a local store to share the file with.
 
+        Returns:
+            The version; None where the store is away and gives one later.
+
         Raises:
-            TrackingStoreError: The store cannot be used or does not hold the model.
+            TrackingStoreError: The store does not hold the model, or refuses the version.
         """
-        with self._errors():
-            return versions.register(self._client, self._run(), record, name=name, tags=tags, package=package)
-
-    def find_run(self, *, run_id: str, uid: str) -> "Run | None":
-        """Return the run of an id, or of a uid where another store gave it another id."""
-        from mlflow.exceptions import MlflowException
-
-        if not self.is_recording:
-            return None
-        with self._errors():
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                    raise
-            else:
-                return run if run.info.lifecycle_stage == "active" else None
-            found = self._client.search_runs(
-                [self._experiment_id()], f"tags.`{UID_TAG}` = '{uid}'", max_results=1
-            )
-        return found[0] if found else None
+        event = ModelRegistered(
+            name=name, digest=record.digest, file=record.file, sha256=record.sha256, tags=dict(tags)
+        )
+        files = {} if package is None else {record.sha256: package / record.file}
+        return self._emit(event, files, is_shared=True)
 
     def end_run(self, status: str = "FINISHED", *, ended_at: datetime | None = None) -> None:
         """Close the run.
@@ -283,25 +281,23 @@ class MLflowTracker:
             status: `FINISHED`, `FAILED` or `KILLED`.
             ended_at: When it ended; now by default.
         """
-        if self._is_active and self.is_recording:
-            with self._errors():
-                moment = _milliseconds(ended_at or self._clock())
-                self._client.set_terminated(self.run_id, status=status, end_time=moment)
-        self._is_active = False
+        if not self._is_active:
+            return
+        try:
+            self._emit(RunEnded(status=status, ended_at=ended_at or self._clock()))
+        finally:
+            self.leave_run()
+
+    def leave_run(self) -> None:
+        """Write nothing more to the run, and leave it as it is."""
+        self._is_active, self._params = False, {}
+        if self._channel is not None:
+            self._channel.leave()
 
     def close_abandoned(self, run_id: str) -> None:
         """Mark a run as `KILLED` if it is still open; one that the store does not know is left alone."""
-        if not self.is_recording:
-            return
-        run = self.find_run(run_id=run_id, uid=run_id)
-        if run is not None and run.info.status == "RUNNING":
-            with self._errors():
-                self._client.set_terminated(run_id, status="KILLED", end_time=_milliseconds(self._clock()))
-
-    def stop_recording(self) -> None:
-        """Write nothing more, as where the store went away; the run stays open there and can be resumed."""
-        self._is_active = False
-        self._client_or_none = None
+        if self._channel is not None:
+            self._channel.end_other(run_id, "KILLED", self._clock())
 
     def __enter__(self) -> Self:
         return self
@@ -319,78 +315,48 @@ class MLflowTracker:
 
     @property
     def _client(self) -> "MlflowClient":
-        if self._client_or_none is None:
+        if self._channel is None or self._channel.writer is None:
             raise TrackingStoreError("no tracking store is open")
-        return self._client_or_none
+        return self._channel.writer.client
 
-    def _run(self) -> "Run":
-        return self._client.get_run(self._active_run_id)
+    def _start(self, name: str | None, lineage: Lineage, started_at: datetime) -> RunStarted:
+        return RunStarted(
+            uid=self.uid,
+            name=name or f"{self.config.model.algorithm}_{started_at.strftime(STAMP)}",
+            experiment=self.config.tracking.experiment,
+            started_at=started_at,
+            tags=lineage_tags(lineage) | {UID_TAG: self.uid},
+        )
 
-    @property
-    def _active_run_id(self) -> str:
+    def _begun(self, channel: Channel, started: RunStarted) -> str:
+        try:
+            return channel.begin(started)
+        except TrackingStoreError:
+            self._is_active = False
+            raise
+
+    def _emit(
+        self, event: Event, files: Mapping[str, Path] = NO_FILES, *, is_shared: bool = False
+    ) -> str | None:
+        if self._channel is None:
+            return None
         if not self._is_active:
             self.start_run()
-        return self.run_id
-
-    def _open(self) -> "MlflowClient | None":
-        try:
-            return open_client(self.config)
-        except TrackingStoreError as error:
-            if not is_remote(self.config.tracking_uri):
-                raise
-            self.logger.warning(
-                f"{error.what} ({error.where}: {error.got}): the run is recorded locally, and entered "
-                "into the store by the next `modelbook run` that reaches it"
-            )
-            return None
-
-    def _errors(self) -> Any:
-        return store_errors(self.config.tracking_uri)
+        return self._channel.send(event, files, is_shared=is_shared)
 
     def _read_lineage(self) -> Lineage:
         raw = self.config.data.raw
         data = [raw] if self.config.path(raw).is_file() else []
         return read_lineage(self.config, data=data, rows={}, threads=1, command=command_line())
 
-    def _experiment_id(self) -> str:
-        from mlflow.exceptions import MlflowException
 
-        name = self.config.tracking.experiment
-        if (experiment := self._client.get_experiment_by_name(name)) is None:
-            try:
-                return self._client.create_experiment(name, self._artifact_location(), _EXPERIMENT_TAGS)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                experiment = self._client.get_experiment_by_name(name)
-        if experiment is None or experiment.lifecycle_stage != "active":
-            raise TrackingStoreError(
-                "the experiment was deleted",
-                where=f"{name!r} in {mask_password(self.config.tracking_uri)}",
-                hint="restore it in MLflow, or give tracking.experiment another name",
-            )
-        return str(experiment.experiment_id)
+def _package_files(record: ModelRecord, package: Path) -> dict[str, Path]:
+    from modelbook.models.package import CODE_FOLDER
 
-    def _artifact_location(self) -> str | None:
-        """Return where artifacts go; a server decides for itself."""
-        if is_remote(self.config.tracking_uri):
-            return None
-        return (self.config.path("logs/mlruns") / uuid.uuid4().hex[:12]).as_uri()
-
-    def _log(
-        self, *, params: Sequence[Any] = (), metrics: Sequence[Any] = (), tags: Sequence[Any] = ()
-    ) -> None:
-        run_id = self._active_run_id
-        with self._errors():
-            for start in range(0, max(len(params), len(metrics), len(tags)), _BATCH):
-                part = slice(start, start + _BATCH)
-                self._client.log_batch(run_id, metrics[part], params[part], tags[part])
+    code = {file.sha256: package / CODE_FOLDER / file.name for file in record.code}
+    return {record.sha256: package / record.file} | code
 
 
 def _bounded(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)

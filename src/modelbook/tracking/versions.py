@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 from modelbook.errors import TrackingStoreError
 from modelbook.files import link_or_copy
 from modelbook.records import ModelRecord
+from modelbook.tracking.events import ModelRegistered
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
@@ -29,96 +29,91 @@ def log_packed_model(
     run: "Run",
     record: ModelRecord,
     *,
-    package: Path,
-    example: "pd.DataFrame | None",
+    files: Mapping[str, Path],
+    example: str | None,
 ) -> None:
     """Record a packed model with a run, unless the run holds one of its digest already.
 
-    Tags of the run and of the model vouch for the files; they are written first, so that no model is ever
-    without them.
+    What a killed process began is completed. Tags of the run and of the model vouch for the files; they are
+    written first, so that no model is ever without them.
 
     Args:
         client: The store.
         run: The run.
         record: The packed model.
-        package: The folder that it was packed into.
-        example: A few rows of raw columns.
+        files: The files that it was packed into, by the hash of their bytes.
+        example: A few rows of raw columns, as `mlmodel.write_mlmodel` takes them.
     """
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, RunTag
-    from mlflow.models import Model
+    from mlflow.entities import LoggedModelStatus, RunTag
 
-    from modelbook.models.package import trusted_types
-    from modelbook.tracking.mlmodel import write_mlmodel
-
-    if logged_model(client, run, record.digest) is not None:
+    logged = logged_model(client, run, record.digest, is_complete=False)
+    if logged is not None and logged.status == LoggedModelStatus.READY:
         return
     run_id, experiment_id = run.info.run_id, run.info.experiment_id
     tags = _vouching_tags(record)
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    logged = client.create_logged_model(experiment_id, name=_LOGGED_NAME, source_run_id=run_id, tags=tags)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    if logged is None:
+        logged = client.create_logged_model(experiment_id, name=_LOGGED_NAME, source_run_id=run_id, tags=tags)
+    _ensure_output(client, run, logged.model_id)
     _copy_metrics(client, run, logged.model_id)
     with tempfile.TemporaryDirectory() as name:
-        model = Model(run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id)
-        trusted = trusted_types(package, record)
-        write_mlmodel(Path(name), record, package=package, model=model, trusted=trusted, example=example)
-        record.write(Path(name) / RECORD_FILE)
+        _lay_out(Path(name), record, logged, run=run, files=files, example=example)
         client.log_model_artifacts(logged.model_id, name)
-    _relink(package / record.file, logged.artifact_location)
+    _relink(files[record.sha256], logged, record.file)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
-def logged_model(client: "MlflowClient", run: "Run", digest: str) -> "LoggedModel | None":
-    """Return the complete model of a digest that a run holds, if there is one."""
+def logged_model(
+    client: "MlflowClient", run: "Run", digest: str, *, is_complete: bool = True
+) -> "LoggedModel | None":
+    """Return the model of a digest that a run holds, if there is one.
+
+    Args:
+        client: The store.
+        run: The run.
+        digest: The digest of the fitted state.
+        is_complete: Whether a model that was only begun does not count; else it does where there is no other.
+    """
     from mlflow.entities import LoggedModelStatus
 
     query = f"source_run_id = '{run.info.run_id}' AND tags.`{DIGEST_TAG}` = '{digest}'"
     found = client.search_logged_models([run.info.experiment_id], filter_string=query)
-    return next((model for model in found if model.status == LoggedModelStatus.READY), None)
+    ready = next((model for model in found if model.status == LoggedModelStatus.READY), None)
+    return ready or (None if is_complete else next(iter(found), None))
 
 
-def register(
-    client: "MlflowClient",
-    run: "Run",
-    record: ModelRecord,
-    *,
-    name: str,
-    tags: Mapping[str, str],
-    package: Path | None = None,
-) -> str:
+def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, files: Mapping[str, Path]) -> str:
     """Register a run's model and return its version; one digest is registered once under a name.
 
     Args:
         client: The store.
         run: The run that holds the model.
-        record: The packed model.
-        name: The model's name in the registry.
-        tags: What the version is to carry, beside its digest and hash.
-        package: The folder that the model was packed into, for a local store to share the file with.
+        event: Which model, under what name, with which tags.
+        files: Where the model's file is known by the hash of its bytes, a local store shares it.
 
     Raises:
         TrackingStoreError: The run does not hold the model.
     """
-    if (known := registered_version(client, name, record.digest)) is not None:
-        for key, value in tags.items():
-            client.set_model_version_tag(name, known, key, value)
+    if (known := registered_version(client, event.name, event.digest)) is not None:
+        for key, value in event.tags.items():
+            client.set_model_version_tag(event.name, known, key, value)
         return known
-    logged = logged_model(client, run, record.digest)
+    logged = logged_model(client, run, event.digest)
     if logged is None:
         raise TrackingStoreError(
             "the run holds no model to register",
             where=f"run {run.info.run_id}",
             hint="run the pipeline again, which records it",
         )
-    if package is not None:
-        _relink(package / record.file, logged.artifact_location)
-    _ensure_registered_model(client, name)
+    if (file := files.get(event.sha256)) is not None:
+        _relink(file, logged, event.file)
+    _ensure_registered_model(client, event.name)
     version = client.create_model_version(
-        name,
+        event.name,
         source=logged.artifact_location,
         run_id=run.info.run_id,
         model_id=logged.model_id,
-        tags={DIGEST_TAG: record.digest, HASH_TAG: record.sha256, **tags},
+        tags={DIGEST_TAG: event.digest, HASH_TAG: event.sha256, **event.tags},
     )
     return str(version.version)
 
@@ -145,6 +140,39 @@ def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
             raise
 
 
+def _ensure_output(client: "MlflowClient", run: "Run", model_id: str) -> None:
+    """Say that the run made the model, once: MLflow takes it a second time for another output."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if all(output.model_id != model_id for output in outputs):
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=0)])
+
+
+def _lay_out(
+    folder: Path,
+    record: ModelRecord,
+    logged: "LoggedModel",
+    *,
+    run: "Run",
+    files: Mapping[str, Path],
+    example: str | None,
+) -> None:
+    """Make a folder what MLflow stores of a model."""
+    from mlflow.models import Model
+
+    from modelbook.models.package import CODE_FOLDER, trusted_types
+    from modelbook.tracking.mlmodel import write_mlmodel
+
+    link_or_copy(files[record.sha256], folder / record.file)
+    for code in record.code:
+        link_or_copy(files[code.sha256], folder / CODE_FOLDER / code.name)
+    model = Model(run_id=run.info.run_id, model_uuid=logged.model_id, model_id=logged.model_id)
+    trusted = trusted_types(folder, record)
+    write_mlmodel(folder, record, model=model, trusted=trusted, example=example)
+    record.write(folder / RECORD_FILE)
+
+
 def _copy_metrics(client: "MlflowClient", run: "Run", model_id: str) -> None:
     """Let the logged model carry the run's metrics, as MLflow's own `log_model` does."""
     from mlflow.entities import Metric
@@ -157,8 +185,8 @@ def _copy_metrics(client: "MlflowClient", run: "Run", model_id: str) -> None:
         client.log_batch(run.info.run_id, metrics=metrics)
 
 
-def _relink(source: Path, artifact_location: str) -> None:
+def _relink(source: Path, logged: "LoggedModel", name: str) -> None:
     """Let a local store's copy of a model's file share its blocks on disk with the original."""
-    parts = urlsplit(artifact_location)
-    if parts.scheme == "file" and (stored := Path(unquote(parts.path)) / source.name).is_file():
+    parts = urlsplit(logged.artifact_location)
+    if parts.scheme == "file" and (stored := Path(unquote(parts.path)) / name).is_file():
         link_or_copy(source, stored)

@@ -10,7 +10,7 @@ from modelbook.records import ModelVersion
 from modelbook.registry import listing
 from modelbook.registry.listing import VersionSummary, find_version, list_versions
 from modelbook.registry.registry import ModelRegistry
-from modelbook.tracking.tracker import GATE_TAG
+from modelbook.tracking.events import GATE_TAG
 from modelbook.tracking.versions import DIGEST_TAG
 
 BEGAN = datetime(2026, 11, 21, 9, tzinfo=UTC)

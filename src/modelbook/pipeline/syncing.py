@@ -1,0 +1,139 @@
+"""The outbox delivered, and what the project says of its runs brought in line with the store."""
+
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from modelbook.config import Config
+from modelbook.errors import ModelbookError, StoreAwayError
+from modelbook.files import storage_errors
+from modelbook.logs import PipelineLogger
+from modelbook.pipeline import layout
+from modelbook.records import EvaluationReport, Record, RunMetadata
+from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.delivery import DeliveredRun, deliver
+from modelbook.tracking.events import GATE_TAG, TagsSet
+from modelbook.tracking.outbox import FOLDER, Outbox, began, outbox_of, waiting
+from modelbook.tracking.writer import PATIENCE_S, StoreWriter, open_writer
+
+
+class WaitingRun(Record):
+    """A run that still waits in the outbox, and why."""
+
+    uid: str
+    run_name: str | None
+    why: str
+
+
+class SyncReport(Record):
+    """What was delivered, and what still waits."""
+
+    delivered: tuple[DeliveredRun, ...] = ()
+    waiting: tuple[WaitingRun, ...] = ()
+
+
+class Synced(NamedTuple):
+    """A report, and what kept the first of the runs from being delivered, if anything did."""
+
+    report: SyncReport
+    error: ModelbookError | None
+
+
+def sync(config: Config, *, patience_s: float = PATIENCE_S) -> Synced:
+    """Deliver what waits in the outbox, the oldest run first; what a living process is writing stays.
+
+    One process delivers at a time. What was delivered is removed last, so a run that was interrupted on the
+    way is delivered again, which changes nothing.
+
+    Args:
+        config: The project.
+        patience_s: How long the store may take for an answer.
+
+    Raises:
+        StorageError: The project's folder cannot be written or the disk is full.
+    """
+    if not waiting(config):
+        return Synced(SyncReport(), None)
+    with storage_errors(config.path(FOLDER)), FileLock(config.path(FOLDER) / ".lock"):
+        left = waiting(config)
+        try:
+            writer = open_writer(config, patience_s=patience_s)
+        except ModelbookError as error:
+            return Synced(SyncReport(waiting=tuple(_waits(outbox, error.what) for outbox in left)), error)
+        return _deliver_all(left, writer, config)
+
+
+def deliver_waiting(config: Config, log: PipelineLogger) -> None:
+    """Deliver what waits in the outbox if the store answers, and say what became of it."""
+    if not config.training.enable_mlflow:
+        return
+    report, error = sync(config)
+    for run in report.delivered:
+        log.info(f"delivered what was recorded of run {run.run_name} ({run.run_id})")
+    if error is not None:
+        runs = f"{len(report.waiting)} run{'s' if len(report.waiting) > 1 else ''}"
+        log.warning(f"{error.what} ({error.where}: {error.got}): {runs} still waiting in logs/outbox")
+
+
+def deliver_before(stage: str, config: Config) -> None:
+    """Deliver what waits before a stage that DVC started by itself, unless this run found the store away."""
+    if stage == "train" or (stage == "register" and not _is_begun_offline(config)):
+        deliver_waiting(config, PipelineLogger(stage, folder=config.path(layout.LOGS)))
+
+
+def _is_begun_offline(config: Config) -> bool:
+    """Return whether the run to be judged waits in the outbox and was not judged yet."""
+    path = config.path(layout.METADATA)
+    outbox = outbox_of(config, RunMetadata.read(path).uid) if path.is_file() else None
+    if outbox is None or not outbox.exists:
+        return False
+    return not any(isinstance(event, TagsSet) and GATE_TAG in event.tags for event in outbox.events())
+
+
+def _deliver_all(outboxes: list[Outbox], writer: StoreWriter, config: Config) -> Synced:
+    delivered: list[DeliveredRun] = []
+    left: list[WaitingRun] = []
+    first: ModelbookError | None = None
+    for outbox in outboxes:
+        if isinstance(first, StoreAwayError):
+            left.append(_waits(outbox, first.what))
+            continue
+        try:
+            delivered.append(_deliver(outbox, writer, config))
+        except Timeout:
+            left.append(_waits(outbox, "a process is still writing it"))
+        except ModelbookError as error:
+            first = error if first is None or isinstance(error, StoreAwayError) else first
+            left.append(_waits(outbox, f"{error.what}: {error.got or error.where}"))
+            if not isinstance(error, StoreAwayError):
+                outbox.refuse(str(error))
+    return Synced(SyncReport(delivered=tuple(delivered), waiting=tuple(left)), first)
+
+
+def _deliver(outbox: Outbox, writer: StoreWriter, config: Config) -> DeliveredRun:
+    with outbox.held(timeout_s=0):
+        run = deliver(outbox, writer)
+        registry = ModelRegistry(config)
+        for version in run.versions:
+            registry.note_delivery(
+                version.name, version.digest, mlflow_version=version.version, run_id=run.run_id
+            )
+        _note_run(run, config)
+        outbox.remove()
+    return run
+
+
+def _note_run(run: DeliveredRun, config: Config) -> None:
+    """Let the evaluation report name the run as the store does."""
+    path = config.path(layout.EVALUATION)
+    report = EvaluationReport.read(path) if path.is_file() else None
+    if report is not None and report.uid == run.uid and report.run_id != run.run_id:
+        report.model_copy(update={"run_id": run.run_id}).write(path)
+
+
+def _waits(outbox: Outbox, why: str) -> WaitingRun:
+    try:
+        start = began(outbox.events())
+    except (ModelbookError, OSError):
+        start = None
+    return WaitingRun(uid=outbox.uid, run_name=start.name if start else None, why=why)

@@ -1,0 +1,277 @@
+"""The one place that writes to MLflow: it applies events, each as often as you like with the same result."""
+
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from modelbook.config import Config, mask_password
+from modelbook.errors import TrackingStoreError
+from modelbook.files import link_or_copy
+from modelbook.records import DataVersion
+from modelbook.tracking import versions
+from modelbook.tracking.events import (
+    UID_TAG,
+    ArtifactLogged,
+    Event,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    ModelRegistered,
+    ParamsLogged,
+    RunEnded,
+    RunStarted,
+    TagsSet,
+)
+from modelbook.tracking.patience import PatientClient, within
+from modelbook.tracking.store import is_answering, is_remote, open_client, sqlite_path, store_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+PATIENCE_S = 4.0
+
+_FIRST_ANSWER_S = 60.0  # a database that MLflow has not used before is laid out first
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then shows runs
+_BATCH = 100
+
+
+def open_writer(config: Config, *, patience_s: float = PATIENCE_S) -> "StoreWriter":
+    """Return a writer to the project's tracking store, which answers.
+
+    Args:
+        config: The project.
+        patience_s: How long each call may take, where the store is not a file of this machine.
+
+    Raises:
+        StoreAwayError: The store does not answer.
+        TrackingStoreError: It cannot be used, or is of a kind that MLflow refuses.
+    """
+    client, uri = open_client(config), config.tracking_uri
+    if sqlite_path(uri) is not None:
+        return StoreWriter(client, config)
+
+    def answers() -> bool:
+        return is_answering(uri)
+
+    if not is_remote(uri):
+        with store_errors(uri):
+            within(
+                lambda: client.search_experiments(max_results=1),
+                limit_s=patience_s,
+                longer_s=_FIRST_ANSWER_S,
+                is_answering=answers,
+            )
+    patient = PatientClient(client, limit_s=patience_s, is_answering=answers)
+    return StoreWriter(cast("MlflowClient", patient), config)
+
+
+class StoreWriter:
+    """Applies the events of one run after the other to a tracking store.
+
+    Args:
+        client: The store.
+        config: The project.
+
+    Attributes:
+        client: The store.
+        run_id: The run that events are applied to.
+    """
+
+    def __init__(self, client: "MlflowClient", config: Config) -> None:
+        self.client = client
+        self.run_id = ""
+        self._config = config
+
+    def apply(self, event: Event, files: Mapping[str, Path]) -> str | None:
+        """Apply an event; applying it again changes nothing.
+
+        Args:
+            event: What happened.
+            files: The files that belong to it, by the hash of their bytes.
+
+        Returns:
+            The run's id where it began, the version where a model was registered, and else None.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down; it may have taken the event.
+            TrackingStoreError: The store refuses the event.
+        """
+        with store_errors(self._config.tracking_uri):
+            return self._apply(event, files)
+
+    def _apply(self, event: Event, files: Mapping[str, Path]) -> str | None:
+        match event:
+            case RunStarted():
+                return self._begin(event)
+            case ParamsLogged():
+                self._log_params(event.params)
+            case MetricsLogged():
+                self._log_metrics(event)
+            case TagsSet():
+                self._set_tags(event.tags)
+            case InputsLogged():
+                datasets = [_dataset(version) for version in event.inputs]
+                self.client.log_inputs(self.run_id, datasets=datasets)
+            case ArtifactLogged():
+                self._log_artifact(event, files[event.sha256])
+            case ModelLogged():
+                versions.log_packed_model(
+                    self.client, self._run(), event.model, files=files, example=event.example
+                )
+            case ModelRegistered():
+                return versions.register(self.client, self._run(), event=event, files=files)
+            case RunEnded():
+                self._end(self.run_id, event.status, event.ended_at)
+        return None
+
+    def find_run(self, *, run_id: str | None, uid: str, experiment: str) -> "Run | None":
+        """Return the run of an id, or of a uid where another store gave it another id.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down.
+            TrackingStoreError: The store refuses to say.
+        """
+        with store_errors(self._config.tracking_uri):
+            return self._find(run_id, uid, experiment)
+
+    def status(self) -> str:
+        """Return the status that the store has of the run.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down.
+        """
+        with store_errors(self._config.tracking_uri):
+            return str(self._run().info.status)
+
+    def end_other(self, run_id: str, status: str, ended_at: datetime) -> None:
+        """Mark a run other than the current one as ended, if it is still open.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down.
+        """
+        with store_errors(self._config.tracking_uri):
+            run = self._run_of_id(run_id)
+            if run is not None and run.info.status == "RUNNING":
+                self._end(run_id, status, ended_at)
+
+    def _begin(self, event: RunStarted) -> str:
+        """Go on with the run where the store holds it, and else begin it."""
+        run = self._find(event.run_id, event.uid, event.experiment)
+        if run is None:
+            run = self.client.create_run(
+                self._experiment_id(event.experiment),
+                start_time=_milliseconds(event.started_at),
+                tags=event.tags | {UID_TAG: event.uid},
+                run_name=event.name,
+            )
+        self.run_id = str(run.info.run_id)
+        return self.run_id
+
+    def _run(self) -> "Run":
+        return self.client.get_run(self.run_id)
+
+    def _find(self, run_id: str | None, uid: str, experiment: str) -> "Run | None":
+        run = self._run_of_id(run_id) if run_id else None
+        is_there = run is not None and run.info.lifecycle_stage == "active"
+        return run if is_there else self._run_of_uid(uid, experiment)
+
+    def _run_of_id(self, run_id: str) -> "Run | None":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            return None
+
+    def _run_of_uid(self, uid: str, experiment: str) -> "Run | None":
+        known = self.client.get_experiment_by_name(experiment)
+        if known is None:
+            return None
+        found = self.client.search_runs([known.experiment_id], f"tags.`{UID_TAG}` = '{uid}'", max_results=1)
+        return found[0] if found else None
+
+    def _experiment_id(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        if (experiment := self.client.get_experiment_by_name(name)) is None:
+            try:
+                return self.client.create_experiment(name, self._artifact_location(), _EXPERIMENT_TAGS)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = self.client.get_experiment_by_name(name)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            raise TrackingStoreError(
+                "the experiment was deleted",
+                where=f"{name!r} in {mask_password(self._config.tracking_uri)}",
+                hint="restore it in MLflow, or give tracking.experiment another name",
+            )
+        return str(experiment.experiment_id)
+
+    def _artifact_location(self) -> str | None:
+        """Return where artifacts go; a server decides for itself."""
+        if is_remote(self._config.tracking_uri):
+            return None
+        return (self._config.path("logs/mlruns") / uuid.uuid4().hex[:12]).as_uri()
+
+    def _log_params(self, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        self._log(params=[Param(key, value) for key, value in params.items()])
+
+    def _log_metrics(self, event: MetricsLogged) -> None:
+        from mlflow.entities import Metric
+
+        metrics = event.metrics.items()
+        self._log(metrics=[Metric(key, value, event.timestamp_ms, event.step) for key, value in metrics])
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._log(tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def _log(
+        self, *, params: Sequence[Any] = (), metrics: Sequence[Any] = (), tags: Sequence[Any] = ()
+    ) -> None:
+        for start in range(0, max(len(params), len(metrics), len(tags)), _BATCH):
+            part = slice(start, start + _BATCH)
+            self.client.log_batch(self.run_id, metrics[part], params[part], tags[part])
+
+    def _log_artifact(self, event: ArtifactLogged, source: Path) -> None:
+        if source.name == event.name:
+            self.client.log_artifact(self.run_id, str(source), event.folder)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            named = Path(folder) / event.name
+            link_or_copy(source, named)
+            self.client.log_artifact(self.run_id, str(named), event.folder)
+
+    def _end(self, run_id: str, status: str, ended_at: datetime) -> None:
+        self.client.set_terminated(run_id, status=status, end_time=_milliseconds(ended_at))
+
+
+def _dataset(version: DataVersion) -> "DatasetInput":
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(
+        Dataset(
+            name=version.path,
+            digest=version.md5,
+            source_type="local",
+            source=orjson.dumps({"uri": version.path}).decode(),
+            profile=orjson.dumps({"num_rows": version.rows}).decode(),
+        ),
+        [InputTag("mlflow.data.context", Path(version.path).stem)],
+    )
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
