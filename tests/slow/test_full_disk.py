@@ -1,0 +1,98 @@
+"""A disk that fills up at any stage of a run: said clearly, nothing half written, put right by the next."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import orjson
+import pytest
+
+from modelbook.pipeline import stages
+from modelbook.records import EvaluationReport, RunMetadata
+
+pytestmark = pytest.mark.slow
+
+SIZE_MB = 32
+LEFT_KB = (0, 8, 64)
+MOMENTS = ("start", *(f"{when} {name}" for name in stages.STAGES for when in ("before", "after")))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder that is a small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, *, left_kb: int) -> None:
+    """Leave that much room on a disk."""
+    room = os.statvfs(disk)
+    with (disk / "ballast").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_kb * 1024)
+
+
+def fill_at(moment: str, monkeypatch, disk: Path, *, left_kb: int) -> None:
+    """See to it that a disk is full from a moment of the run on."""
+    when, _, name = moment.partition(" ")
+    if when == "start":
+        fill(disk, left_kb=left_kb)
+        return
+    original = stages.STAGES[name]
+
+    def stage(config, log):
+        if when == "before":
+            fill(disk, left_kb=left_kb)
+        original(config, log)
+        if when == "after":
+            fill(disk, left_kb=left_kb)
+
+    monkeypatch.setattr(stages, "STAGES", {**stages.STAGES, name: stage})
+
+
+def half_written(project) -> list[str]:
+    """Return the files of a project that are not what they say, and those that were left on the way."""
+    root = project.root
+    wrong = [str(path.relative_to(root)) for path in root.rglob("*.part")]
+    readers = {
+        "models/metadata.json": RunMetadata.read,
+        "logs/evaluation_report.json": EvaluationReport.read,
+        "models/model_registry/registry.json": lambda path: orjson.loads(path.read_bytes()),
+        "models/metrics.json": lambda path: orjson.loads(path.read_bytes()),
+    }
+    for name, read in readers.items():
+        try:
+            if (root / name).exists():
+                read(root / name)
+        except ValueError as error:
+            wrong.append(f"{name}: {error}")
+    return wrong
+
+
+@pytest.mark.parametrize("left_kb", LEFT_KB)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_full_disk(finished_project, small_disk, modelbook, *, moment, left_kb):
+    """The run says what is full, the store's database included; with space freed the next one succeeds."""
+    project = finished_project.copy(small_disk / "houses")
+    with (project.root / project.config.data.raw).open("a") as file:
+        file.write("50,2,Brno,51000\n")
+    with pytest.MonkeyPatch.context() as patch:
+        fill_at(moment, patch, small_disk, left_kb=left_kb)
+        answer = modelbook("-C", project.root, "run")
+    assert answer.code in {0, 1, 7}, answer.stderr
+    if answer.code:
+        assert "No space left on device" in answer.stderr or "disk is full" in answer.stderr, answer.stderr
+        assert "unexpected error" not in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert half_written(project) == []
+    (small_disk / "ballast").unlink()
+    answer = modelbook("-C", project.root, "--json", "run")
+    assert answer.code == 0, answer.stderr
+    assert orjson.loads(answer.stdout)["model"]["version"] == "2"
+    assert project.versions == [1, 2]
+    assert [entry["mlflow_version"] for entry in project.registry] == ["1", "2"]
+    assert not [run for run in project.recorded if run.info.status == "RUNNING"]
