@@ -60,8 +60,11 @@ def slow(slow_project, tmp_path):
     return slow_project.copy(tmp_path / "houses")
 
 
-def stop_in_fit(project, command, number):
-    """Start a command, send its process group a signal once it fits, and return exit code and stderr."""
+def stop_in_fit(project, command, number, *, kill=os.killpg):
+    """Start a command, send its process group a signal once it fits, and return exit code and stderr.
+
+    They are returned when nobody holds stderr any more: not the command, nor what it started.
+    """
     process = subprocess.Popen(
         command,
         cwd=project.root,
@@ -77,7 +80,7 @@ def stop_in_fit(project, command, number):
             process.kill()
             pytest.fail(process.communicate()[1])
         time.sleep(0.1)
-    os.killpg(process.pid, number)
+    kill(process.pid, number)
     _, said = process.communicate(timeout=30)
     return process.returncode, said
 
@@ -132,6 +135,15 @@ def test_a_killed_process_leaves_no_lock_and_no_open_run(slow):
     outcome = slow.run()
     assert outcome.model.version == "2"
     assert [run.info.status for run in slow.recorded] == ["FINISHED", "KILLED", "FINISHED"]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+def test_a_killed_dvc_repro_leaves_no_stage_at_work(slow):
+    """With `dvc repro` killed, the stage that it started ends too and closes its run as KILLED."""
+    code, said = stop_in_fit(slow, ("dvc", "repro"), signal.SIGKILL, kill=os.kill)
+    assert code == -signal.SIGKILL
+    assert "terminated: nothing is half written" in said
+    stopped_and_usable(slow)
 
 
 @pytest.mark.parametrize("options", [(), ("--no-dvc",)], ids=["dvc", "no-dvc"])

@@ -60,9 +60,11 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="The 
     from modelbook.pipeline.packages import note_packages
     from modelbook.pipeline.run import disable_telemetry
     from modelbook.pipeline.stages import refuse_changed_settings, run_stage
+    from modelbook.pipeline.starter import end_with_starter
     from modelbook.pipeline.syncing import deliver_before
 
     del context
+    end_with_starter()
     disable_telemetry()
     config = load_config(Path.cwd())
     deliver_before(name, config)
