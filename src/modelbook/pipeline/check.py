@@ -5,6 +5,7 @@ from modelbook.errors import ConfigError, NotFoundError, UsageError
 from modelbook.features.code import USER_CODE
 from modelbook.models.estimators import check_algorithm
 from modelbook.pipeline import layout
+from modelbook.registry.registry import ModelRegistry
 
 
 def check_project(config: Config, *, use_dvc: bool) -> None:
@@ -16,9 +17,11 @@ def check_project(config: Config, *, use_dvc: bool) -> None:
 
     Raises:
         ConfigError: The algorithm is unknown, or has no line of hyperparameters for DVC to look at.
+        ModelbookError: The local registry cannot be read.
         NotFoundError: A file that the pipeline is made of is missing.
     """
     check_algorithm(config)
+    ModelRegistry(config).versions()  # a model would be trained that could not be registered
     if use_dvc:
         _check_files(config)
         _check_hyperparameters(config)

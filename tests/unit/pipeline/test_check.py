@@ -3,7 +3,7 @@
 import pytest
 
 from modelbook.config import load_config
-from modelbook.errors import ConfigError, NotFoundError, UsageError
+from modelbook.errors import ConfigError, ModelbookError, NotFoundError, UsageError
 from modelbook.pipeline.check import check_dvc_files, check_project
 
 
@@ -56,3 +56,19 @@ def test_damaged_files_of_dvc_are_found(project, tmp_path):
     (tmp_path / "dvc.lock").write_text("garbage")
     with pytest.raises(UsageError, match=r"dvc\.lock is damaged"):
         check_dvc_files(config)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff", b"[]", b"null", b'{"versions": [{"name": "a"}]}', b'{"schema_version": 9}'],
+)
+def test_a_damaged_registry_is_found(project, tmp_path, content):
+    """A registry.json that cannot be read is said before anything is trained for it, and left as it is."""
+    path = tmp_path / "models/model_registry/registry.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(ModelbookError, match="the local registry") as raised:
+        check_project(project(), use_dvc=False)
+    assert raised.value.exit_code == 1
+    assert raised.value.hint
+    assert path.read_bytes() == content
