@@ -55,12 +55,18 @@ def _show(console: Console, version: "VersionSummary") -> None:
     console.table(("", ""), [*rows, *metrics.items()])
 
 
+def _named(version: "VersionSummary") -> str:
+    if version.is_waiting:
+        return f"{version.name} (waiting)"
+    return f"{version.name}/{version.version}" if version.version else version.name
+
+
 def _row(version: "VersionSummary", names: tuple[str, ...]) -> tuple[str, ...]:
     from modelbook.logs import format_number
 
     values = (version.metrics.get(name) for name in names)
     return (
-        f"{version.name}/{version.version}" if version.version else version.name,
+        _named(version),
         version.local_version or "-",
         version.stage,
         version.gate or "-",

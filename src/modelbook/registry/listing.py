@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelbook.config import Config
-from modelbook.errors import NotFoundError
+from modelbook.errors import NotFoundError, StoreAwayError
+from modelbook.logs import PipelineLogger
 from modelbook.records import ModelVersion, Record
 from modelbook.registry.registry import ModelRegistry
-from modelbook.tracking.events import GATE_TAG
-from modelbook.tracking.store import open_client, store_errors
+from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
+from modelbook.tracking.outbox import began, waiting_events
+from modelbook.tracking.store import open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class VersionSummary(Record):
         size_bytes: The size of the model's file, as far as it is known here.
         run_id: The run that made it.
         digest: The digest of its fitted state.
+        is_waiting: Whether it waits in the outbox for MLflow to give it a number.
     """
 
     name: str
@@ -44,13 +47,15 @@ class VersionSummary(Record):
     size_bytes: int | None
     run_id: str | None
     digest: str | None
+    is_waiting: bool = False
 
 
 def list_versions(config: Config, name: str | None = None) -> list[VersionSummary]:
     """Return the versions of a model, or of every model of the project, the newest first.
 
-    With MLflow on these are all that its registry holds under the project's model name, those of other
-    clones included.
+    What waits in the outbox is among them. With MLflow on these are all that its registry holds under the
+    project's model name, those of other clones included; where its server does not answer, they are those
+    that this project itself knows of.
 
     Raises:
         NotFoundError: There is no model of that name.
@@ -58,10 +63,11 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
     """
     local = ModelRegistry(config).versions(name)
     names = {entry.name for entry in local} | {name or config.tracking.model_name}
-    remote = list(_in_mlflow(config, sorted(names))) if config.training.enable_mlflow else []
+    remote = _in_mlflow_if_it_answers(config, sorted(names)) if config.training.enable_mlflow else []
     by_number = {(version.name, str(version.version)): version for version in remote}
     known = [_merged(entry, by_number.pop((entry.name, entry.mlflow_version or ""), None)) for entry in local]
     others = [_only_in_mlflow(version) for version in by_number.values()]
+    known, others = _with_waiting(known, config), others + _only_waiting(known, config, name)
     if name and not known and not others:
         raise NotFoundError("there is no such model", where=name, hint="`modelbook models` lists them")
     return sorted([*known, *others], key=lambda version: version.created_at, reverse=True)
@@ -78,6 +84,60 @@ def find_version(config: Config, ref: str) -> VersionSummary:
         if wanted in {version.version, version.local_version}:
             return version
     raise NotFoundError("there is no such version", where=ref, hint=f"`modelbook models {name}` lists them")
+
+
+def _in_mlflow_if_it_answers(config: Config, names: list[str]) -> "list[MLflowVersion]":
+    try:
+        return list(_in_mlflow(config, names))
+    except StoreAwayError as error:
+        if sqlite_path(config.tracking_uri) is not None:
+            raise
+        PipelineLogger("models").warning(
+            f"{error.what} ({error.where}: {error.got}): these are the versions that are known here"
+        )
+        return []
+
+
+def _waiting(config: Config) -> Iterator[tuple[RunStarted, ModelRegistered]]:
+    for events in waiting_events(config):
+        start = began(events)
+        yield from ((start, event) for event in events if start and isinstance(event, ModelRegistered))
+
+
+def _with_waiting(known: list[VersionSummary], config: Config) -> list[VersionSummary]:
+    digests = {(event.name, event.digest) for _, event in _waiting(config)}
+    return [
+        version.model_copy(update={"is_waiting": not version.version and _key(version) in digests})
+        for version in known
+    ]
+
+
+def _only_waiting(known: list[VersionSummary], config: Config, name: str | None) -> list[VersionSummary]:
+    """Return what waits and is in neither registry, as a model that was registered by hand."""
+    there = {_key(version) for version in known}
+    found = {
+        (event.name, event.digest): VersionSummary(
+            name=event.name,
+            version=None,
+            local_version=None,
+            stage="None",
+            aliases=(),
+            gate=event.tags.get(GATE_TAG),
+            metrics={},
+            created_at=start.started_at,
+            size_bytes=None,
+            run_id=start.run_id or start.uid,
+            digest=event.digest,
+            is_waiting=True,
+        )
+        for start, event in _waiting(config)
+        if name in {None, event.name}
+    }
+    return [version for key, version in found.items() if key not in there]
+
+
+def _key(version: VersionSummary) -> tuple[str, str | None]:
+    return version.name, version.digest
 
 
 def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:

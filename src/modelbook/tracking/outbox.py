@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from modelbook.config import Config
 from modelbook.errors import ModelbookError
 from modelbook.files import link_or_copy, storage_errors, whole_file, write_whole
+from modelbook.logs import PipelineLogger
 from modelbook.tracking.events import Event, RunEnded, RunStarted, read_event
 
 FOLDER = "logs/outbox"
@@ -197,6 +198,17 @@ def waiting(config: Config) -> list[Outbox]:
         shutil.rmtree(removed, ignore_errors=True)
     found = [Outbox(path.parent) for path in folder.glob(f"[!.]*/{_EVENTS}")]
     return sorted(found, key=_began)
+
+
+def waiting_events(config: Config) -> list[list[Event]]:
+    """Return what waits, run by run, the oldest first; what is damaged is named and left out."""
+    found = []
+    for outbox in waiting(config):
+        try:
+            found.append(outbox.events())
+        except (ModelbookError, OSError) as error:
+            PipelineLogger("outbox").warning(f"{outbox.folder} cannot be read and is left out: {error}")
+    return [events for events in found if began(events)]
 
 
 def is_held_back(config: Config) -> bool:

@@ -4,15 +4,17 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modelbook.config import Config
-from modelbook.errors import NotFoundError, UsageError
+from modelbook.errors import NotFoundError, StoreAwayError, UsageError
 from modelbook.files import write_whole
+from modelbook.logs import PipelineLogger
 from modelbook.records import Record, RunMetadata
 from modelbook.tracking import journal
-from modelbook.tracking.events import GATE_TAG, UID_TAG
-from modelbook.tracking.store import open_client, store_errors
+from modelbook.tracking.events import GATE_TAG, UID_TAG, Event, MetricsLogged, ParamsLogged, TagsSet
+from modelbook.tracking.outbox import began, ended, waiting_events
+from modelbook.tracking.store import open_client, sqlite_path, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 LATEST = "latest"
 _PAGE = 1000
 _NEWEST_FIRST = "attributes.start_time DESC"
+_SORTED_BY = frozenset({"metrics", "params"})
+_LOG = PipelineLogger("runs")
 
 
 class RunSummary(Record):
@@ -37,6 +41,8 @@ class RunSummary(Record):
         is_dirty: Whether code or config differed from the commit.
         params: Its parameters.
         metrics: Its metrics.
+        recorded: Where it is on record: `mlflow`; `outbox`, where some or all of it waits to be delivered;
+            `local`, where only this project is known to have it.
     """
 
     run_id: str
@@ -49,12 +55,15 @@ class RunSummary(Record):
     is_dirty: bool
     params: dict[str, str]
     metrics: dict[str, float]
+    recorded: Literal["mlflow", "outbox", "local"] = "mlflow"
 
 
 def list_runs(
     config: Config, *, sort: str | None = None, query: str = "", limit: int | None = None
 ) -> list[RunSummary]:
-    """Return the runs of the project's experiment.
+    """Return the runs of the project's experiment, those that wait in the outbox included.
+
+    Where a server does not answer, these are the runs that this project itself knows of.
 
     Args:
         config: The project.
@@ -65,14 +74,27 @@ def list_runs(
 
     Raises:
         UsageError: MLflow does not understand the order or the filter.
-        TrackingStoreError: The store cannot be used.
+        TrackingStoreError: The store cannot be used; a server that is away, where the runs are filtered.
     """
     if not config.training.enable_mlflow:
         return _journal_runs(config, sort=sort, query=query)[:limit]
-    runs = _search(open_client(config), config, sort=sort, query=query, limit=limit)
-    found = [_summary(run) for run in runs]
+    try:
+        runs = _search(open_client(config), config, sort=sort, query=query, limit=limit)
+        found = [_summary(run) for run in runs]
+    except StoreAwayError as error:
+        if query or sqlite_path(config.tracking_uri) is not None:
+            raise
+        _LOG.warning(f"{error.what} ({error.where}: {error.got}): these are the runs that are known here")
+        found = _journal_runs(config, sort=sort, query=query)
+    waiting = _waiting_runs(config)
+    if query and waiting:
+        _LOG.warning(f"runs that wait in the outbox cannot be filtered and are left out: {len(waiting)}")
+    elif waiting:
+        found = _merged(found, waiting)
+        is_known_order = not sort or sort.partition(".")[0] in _SORTED_BY
+        found = _sorted(found, sort or "") if is_known_order else found
     _refuse_unknown_order(found, sort)
-    return found
+    return found[:limit]
 
 
 def find_run(config: Config, ref: str) -> RunSummary:
@@ -198,16 +220,77 @@ def _journal_runs(config: Config, *, sort: str | None, query: str) -> list[RunSu
             hint="set training.enable_mlflow to true, or leave --filter out",
         )
     runs = [_journal_summary(config, run) for run in journal.kept_runs(config)]
-    if sort is None:
-        return runs
+    if sort and sort.partition(".")[0] not in _SORTED_BY:
+        raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
+    return _sorted(runs, sort or "")
+
+
+def _sorted(runs: list[RunSummary], sort: str) -> list[RunSummary]:
+    """Return runs ordered by a metric or a parameter, those without it last, and else the newest first."""
     kind, _, rest = sort.partition(".")
     name, _, direction = rest.partition(" ")
-    if kind not in {"metrics", "params"}:
-        raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
-
+    runs = sorted(runs, key=lambda run: run.started_at, reverse=True)
+    if kind not in _SORTED_BY:
+        return runs
     known = [run for run in runs if name in getattr(run, kind)]
     known.sort(key=lambda run: getattr(run, kind)[name], reverse=direction.strip().upper() == "DESC")
     return known + [run for run in runs if name not in getattr(run, kind)]
+
+
+def _waiting_runs(config: Config) -> list[RunSummary]:
+    """Return what waits in the outbox of runs of the project's experiment."""
+    runs = [_waiting_summary(events) for events in waiting_events(config)]
+    return [summary for experiment, summary in runs if experiment == config.tracking.experiment]
+
+
+def _waiting_summary(events: list[Event]) -> tuple[str, RunSummary]:
+    """Return a run's experiment, and as much of the run as its events tell."""
+    start, end = began(events), ended(events)
+    if start is None:
+        raise UsageError("no event says how the run began")
+    tags = dict(start.tags)
+    params: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    for event in events:
+        match event:
+            case TagsSet():
+                tags |= event.tags
+            case ParamsLogged():
+                params |= event.params
+            case MetricsLogged():
+                metrics |= event.metrics
+    return start.experiment, RunSummary(
+        run_id=start.run_id or start.uid,
+        uid=start.uid,
+        run_name=start.name,
+        status=end.status if end else "RUNNING",
+        started_at=start.started_at,
+        gate=tags.get(GATE_TAG),
+        commit=tags.get("mlflow.source.git.commit"),
+        is_dirty=tags.get("modelbook.git.dirty") == "true",
+        params=params,
+        metrics=metrics,
+        recorded="outbox",
+    )
+
+
+def _merged(runs: list[RunSummary], waiting: list[RunSummary]) -> list[RunSummary]:
+    """Return all runs, those that both sides know once: as known so far, with what waits on top."""
+    known = {run.uid: run for run in runs if run.uid}
+    on_top = {run.uid: _with(known[run.uid], run) if run.uid in known else run for run in waiting}
+    return [run for run in runs if run.uid not in on_top] + list(on_top.values())
+
+
+def _with(known: RunSummary, waiting: RunSummary) -> RunSummary:
+    return known.model_copy(
+        update={
+            "status": known.status if waiting.status == "RUNNING" else waiting.status,
+            "gate": waiting.gate or known.gate,
+            "params": known.params | waiting.params,
+            "metrics": known.metrics | waiting.metrics,
+            "recorded": "outbox",
+        }
+    )
 
 
 def _journal_summary(config: Config, run: RunMetadata) -> RunSummary:
@@ -223,4 +306,5 @@ def _journal_summary(config: Config, run: RunMetadata) -> RunSummary:
         is_dirty=run.lineage.code.is_dirty,
         params=run.params,
         metrics=run.metrics,
+        recorded="local",
     )
