@@ -68,7 +68,7 @@ def _row(run: "RunSummary", names: tuple[str, ...]) -> tuple[str, ...]:
         run.run_id[:8],
         run.run_name,
         run.started_at.astimezone().strftime("%Y-%m-%d %H:%M"),
-        run.status.lower(),
+        run.status.lower() + (", waiting" if run.recorded == "outbox" else ""),
         run.gate or "-",
         *("-" if value is None else format_number(value) for value in values),
         commit,
