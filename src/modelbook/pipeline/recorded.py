@@ -1,5 +1,7 @@
 """A run as it is on record: found by any of its names, with what it left behind."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +17,31 @@ from modelbook.config import Config
 from modelbook.errors import ModelbookError, NotFoundError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
-from modelbook.records import ModelVersion, RunMetadata
+from modelbook.records import Lineage, ModelVersion, RunMetadata
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking import journal
 from modelbook.tracking.held import read_run, run_of_version
-from modelbook.tracking.lineage import CONFIG_FILE, PATCH_FILE, lineage_files, lineage_tags
+from modelbook.tracking.lineage import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    PATCH_FILE,
+    lineage_files,
+    lineage_tags,
+    packages_hash,
+)
 from modelbook.tracking.runs import LATEST, find_run
 from modelbook.tracking.store import aliased_version
 
 _VERSION = re.compile(r"models:/+(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))/?")
-_FILES = (journal.METADATA_FILE, journal.PREDICTIONS_FILE, CONFIG_FILE, PATCH_FILE)
-_VOUCHING = ("mlflow.source.git.commit", "modelbook.git.", "modelbook.data.", "modelbook.config_sha256")
+_LINEAGE = (CONFIG_FILE, ENVIRONMENT_FILE, PATCH_FILE)
+_FILES = (journal.METADATA_FILE, journal.PREDICTIONS_FILE, *_LINEAGE)
+_VOUCHING = (
+    "mlflow.source.git.commit",
+    "modelbook.git.",
+    "modelbook.data.",
+    "modelbook.config_sha256",
+    "modelbook.environment_sha256",
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,11 @@ def _read_store(config: Config, run_id: str) -> RecordedRun | None:
         run_id=run_id,
         metadata=metadata,
         predictions=_table(held.files.get(journal.PREDICTIONS_FILE)),
-        faults=(*_tag_faults(metadata, held.tags), *_file_faults(metadata, held.files)),
+        faults=(
+            *_own_faults(metadata.lineage),
+            *_tag_faults(metadata, held.tags),
+            *_file_faults(metadata, held.files),
+        ),
     )
 
 
@@ -171,7 +191,7 @@ def _in_journal(config: Config, names: _Names) -> RecordedRun | None:
             kept = config.path(journal.FOLDER) / run.uid / journal.PREDICTIONS_FILE
             path = kept if kept.is_file() else _lying(config, run)
             content = path.read_bytes() if path and path.is_file() else None
-            return RecordedRun(names.run_id, run, _table(content))
+            return RecordedRun(names.run_id, run, _table(content), tuple(_own_faults(run.lineage)))
     return None
 
 
@@ -203,6 +223,20 @@ def _table(content: bytes | None) -> pl.DataFrame | None:
         return None
 
 
+def _own_faults(lineage: Lineage) -> list[str]:
+    """Return which parts of a record do not have the hash that it gives them."""
+    environment = lineage.environment
+    hashes = {
+        "settings": (lineage.config_sha256, _settings_hash(lineage.config)),
+        "packages": (environment.sha256, packages_hash(environment.python, environment.packages)),
+    }
+    return [
+        f"record: the {name} in metadata.json have the hash {found}, and it says {said}"
+        for name, (said, found) in hashes.items()
+        if said != found
+    ]
+
+
 def _tag_faults(metadata: RunMetadata, tags: Mapping[str, str]) -> list[str]:
     """Return what the run's tags say otherwise than its metadata.json."""
     expected = lineage_tags(metadata.lineage)
@@ -218,9 +252,13 @@ def _file_faults(metadata: RunMetadata, files: Mapping[str, bytes]) -> list[str]
     expected = lineage_files(metadata.lineage)
     return [
         f"record: {name} of the run is not what its metadata.json holds"
-        for name in (CONFIG_FILE, PATCH_FILE)
+        for name in _LINEAGE
         if name in files and _meaning(name, files[name]) != _meaning(name, expected.get(name, b""))
     ]
+
+
+def _settings_hash(settings: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _meaning(name: str, content: bytes) -> object:

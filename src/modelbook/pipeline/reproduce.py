@@ -39,7 +39,7 @@ from modelbook.records import (
     RunMetadata,
     ValidationReport,
 )
-from modelbook.tracking.journal import REPORT_FILE, keep_run
+from modelbook.tracking.journal import REPORT_FILE, REPRODUCTION_FILE, keep_run
 from modelbook.tracking.lineage import (
     CONFIG_FILE,
     command_line,
@@ -52,7 +52,6 @@ from modelbook.tracking.tracker import MLflowTracker
 REPRODUCES_TAG = "modelbook.reproduces"
 REPRODUCES_UID_TAG = "modelbook.reproduces.uid"
 VERDICT_TAG = "modelbook.reproduction"
-REPRODUCTION_FILE = "reproduction.json"
 
 _SHORT = 12
 _UNJUDGED = GateDecision(verdict=GateVerdict.NONE, checks=())
@@ -210,7 +209,7 @@ def _conclude(
     found = (
         *causes,
         *code_changes,
-        *_missing_code(run.lineage.code),
+        *_missing(recorded),
         *environment_changes(run.lineage.environment, made.lineage.environment),
     )
     result = Reproduction(
@@ -256,7 +255,11 @@ def _short(sha256: str | None) -> str:
     return sha256[:_SHORT] if sha256 else "absent"
 
 
-def _missing_code(code: CodeState) -> Iterator[str]:
+def _missing(recorded: RecordedRun) -> Iterator[str]:
+    """Yield what the record does not have."""
+    code = recorded.metadata.lineage.code
+    if recorded.predictions is None:
+        yield "predictions: they were not kept with the run, so they are not compared"
     if code.is_dirty and not code.patch:
         yield "code: the run had changes that were not committed, and they were not recorded"
     for path in code.patch_omitted:

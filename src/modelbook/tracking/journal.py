@@ -14,6 +14,7 @@ FOLDER = "logs/runs"
 METADATA_FILE = "metadata.json"
 EVALUATION_FILE = "evaluation_report.json"
 REPORT_FILE = "report.html"
+REPRODUCTION_FILE = "reproduction.json"
 PREDICTIONS_FILE = "test_predictions.parquet"
 
 
@@ -59,9 +60,10 @@ def kept_evaluation(config: Config, uid: str) -> EvaluationReport | None:
 
 
 def run_before(config: Config, metadata: RunMetadata) -> RunMetadata | None:
-    """Return the run that the journal has before another one."""
+    """Return the run that the journal has before another one; one that makes another again is none."""
     earlier = (run for run in kept_runs(config) if run.started_at < metadata.started_at)
-    return next(earlier, None)
+    folder = config.path(FOLDER)
+    return next((run for run in earlier if not (folder / run.uid / REPRODUCTION_FILE).is_file()), None)
 
 
 def _entries(config: Config) -> Iterator[Path]:

@@ -91,15 +91,20 @@ def read_environment() -> Environment:
         for distribution in importlib.metadata.distributions()
         if distribution.name
     }
-    lines = [platform.python_version(), *(f"{name}=={packages[name]}" for name in sorted(packages))]
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=_cpu_name(),
         packages=dict(sorted(packages.items())),
-        sha256=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        sha256=packages_hash(platform.python_version(), packages),
         cpu_features=_cpu_features(),
     )
+
+
+def packages_hash(python: str, packages: Mapping[str, str]) -> str:
+    """Return the hash of a version of Python and the versions of packages."""
+    lines = [python, *(f"{name}=={packages[name]}" for name in sorted(packages))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def command_line() -> str:
