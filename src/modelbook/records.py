@@ -32,13 +32,17 @@ class Record(BaseModel):
         """
         return cls.model_validate_json(path.read_bytes())
 
+    def to_bytes(self) -> bytes:
+        """Return the JSON that `write` puts into a file."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
     def write(self, path: Path) -> None:
         """Write the record as JSON, whole or not at all.
 
         Raises:
             StorageError: The folder cannot be written or the disk is full.
         """
-        write_whole(path, self.model_dump_json(indent=2).encode() + b"\n")
+        write_whole(path, self.to_bytes())
 
 
 class RejectedRows(Record):

@@ -158,6 +158,7 @@ def test_the_model_carries_the_metrics_and_its_version_the_gate(finished_project
         "modelbook.gate": "passed",
         "modelbook.model_digest": run.data.tags["modelbook.model_digest"],
         "modelbook.model_sha256": run.data.tags["modelbook.model_sha256"],
+        "modelbook.record_sha256": run.data.tags["modelbook.record_sha256"],
     }
 
 

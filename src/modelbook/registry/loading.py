@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbook.config import CONFIG_PATH, Config, ConfigLike, load_config
 from modelbook.errors import ModelRefusedError, NotFoundError, TrackingStoreError, UsageError
+from modelbook.files import file_hash
 from modelbook.logs import PipelineLogger
 from modelbook.records import ModelRecord, ModelVersion
 from modelbook.registry.registry import ModelRegistry
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 PRODUCTION = "production"
 
 _LOADER = "mlflow.sklearn"
-_CODE_TAG = "modelbook.code."
 _ALIASES = (PRODUCTION, "staging")
 _NEWEST = "latest"
 _REFERENCE = re.compile(r"(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))?")
@@ -282,12 +282,13 @@ def _download(config: Config, source: str, folder: Path, *, ref: str) -> Path:
 def _unpack_recorded(folder: Path, tags: Mapping[str, str], ref: str) -> tuple["Pipeline", ModelRecord]:
     """Load a model out of a downloaded folder, trusting only what the store's tags vouch for."""
     from modelbook.models.package import unpack
-    from modelbook.tracking.versions import DIGEST_TAG, HASH_TAG
+    from modelbook.tracking.versions import CODE_TAG, DIGEST_TAG, HASH_TAG, RECORD_FILE, RECORD_TAG
 
     record = _read_record(folder, ref)
     _refuse_foreign_loader(folder, ref)
     recorded = {HASH_TAG: record.sha256, DIGEST_TAG: record.digest}
-    recorded |= {_CODE_TAG + file.name: file.sha256 for file in record.code}
+    recorded |= {CODE_TAG + file.name: file.sha256 for file in record.code}
+    recorded |= {RECORD_TAG: file_hash(folder / RECORD_FILE)}
     if unvouched := sorted(name for name, value in recorded.items() if tags.get(name) != value):
         raise _changed(
             "the model's record is not the one that its run names",

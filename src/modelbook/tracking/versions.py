@@ -1,5 +1,6 @@
 """Models in MLflow: logged with a run in MLflow's own format, and registered, each digest once."""
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 DIGEST_TAG = "modelbook.model_digest"
 HASH_TAG = "modelbook.model_sha256"
+RECORD_TAG = "modelbook.record_sha256"
 CODE_TAG = "modelbook.code."
 
 RECORD_FILE = "modelbook.json"
@@ -113,7 +115,12 @@ def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, file
         source=logged.artifact_location,
         run_id=run.info.run_id,
         model_id=logged.model_id,
-        tags={DIGEST_TAG: event.digest, HASH_TAG: event.sha256, **event.tags},
+        tags={
+            DIGEST_TAG: event.digest,
+            HASH_TAG: event.sha256,
+            RECORD_TAG: logged.tags[RECORD_TAG],  # the run's own is that of the last model it logged
+            **event.tags,
+        },
     )
     return str(version.version)
 
@@ -126,7 +133,8 @@ def registered_version(client: "MlflowClient", name: str, digest: str) -> str | 
 
 
 def _vouching_tags(record: ModelRecord) -> dict[str, str]:
-    hashes = {DIGEST_TAG: record.digest, HASH_TAG: record.sha256}
+    described = hashlib.sha256(record.to_bytes()).hexdigest()
+    hashes = {DIGEST_TAG: record.digest, HASH_TAG: record.sha256, RECORD_TAG: described}
     return hashes | {f"{CODE_TAG}{file.name}": file.sha256 for file in record.code}
 
 

@@ -301,15 +301,17 @@ class TestRefusedByMlflow:
         with pytest.raises(ModelRefusedError, match="loader"):
             load()
 
-    @pytest.mark.parametrize("name", ["sha256", "digest", "code"])
+    @pytest.mark.parametrize("name", ["sha256", "digest", "code", "target", "inputs"])
     def test_forged_record(self, stored, load, name: str):
-        """A record that names other hashes than the run's tags is not believed, its code not executed."""
+        """A record that is not the one of the run's tags is not believed, its code not executed."""
         path = stored / "modelbook.json"
         record = orjson.loads(path.read_bytes())
         if name == "code":
             code = stored / "code" / record["code"][0]["name"]
             mark = plant(code)
             record["code"][0]["sha256"] = _sha256(code)
+        elif name == "inputs":
+            record["inputs"].reverse()
         else:
             record[name] = "0" * 64
         path.write_bytes(orjson.dumps(record))

@@ -178,9 +178,9 @@ for _ in range(10):
 
 
 def test_several_processes_at_once(registry, model, tmp_path):
-    """Four processes that register at once lose nothing and give each version a name of its own."""
+    """Eight processes that register at once lose nothing and give each version a name of its own."""
     command = [sys.executable, "-c", REGISTER, str(model)]
-    processes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
+    processes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(8)]
+    assert [process.wait() for process in processes] == [0] * 8
     versions = [entry.version for entry in registry.versions()]
-    assert len(versions) == len(set(versions)) == 40
+    assert len(versions) == len(set(versions)) == 80
