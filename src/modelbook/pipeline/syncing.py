@@ -1,16 +1,18 @@
 """The outbox delivered, and what the project says of its runs brought in line with the store."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from modelbook.config import Config
-from modelbook.errors import ModelbookError, StoreAwayError
+from modelbook.errors import ModelbookError, StoreAwayError, TrackingStoreError
 from modelbook.files import storage_errors
-from modelbook.logs import PipelineLogger
+from modelbook.logs import PipelineLogger, now
 from modelbook.pipeline import layout
 from modelbook.records import EvaluationReport, Record, RunMetadata
 from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.abandoned import close_abandoned
 from modelbook.tracking.delivery import DeliveredRun, deliver
 from modelbook.tracking.events import GATE_TAG, TagsSet
 from modelbook.tracking.outbox import FOLDER, Outbox, began, outbox_of, waiting
@@ -60,7 +62,11 @@ def sync(config: Config, *, patience_s: float = PATIENCE_S) -> Synced:
             writer = open_writer(config, patience_s=patience_s)
         except ModelbookError as error:
             return Synced(SyncReport(waiting=tuple(_waits(outbox, error.what) for outbox in left)), error)
-        return _deliver_all(left, writer, config)
+        synced = _deliver_all(left, writer, config)
+        if not isinstance(synced.error, StoreAwayError):
+            with suppress(TrackingStoreError):  # a run of its own tries again, and says so
+                close_abandoned(writer.client, config, moment=now())
+        return synced
 
 
 def deliver_waiting(config: Config, log: PipelineLogger) -> None:

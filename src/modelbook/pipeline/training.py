@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from modelbook.models.package import pack
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import enter_run, parameters
-from modelbook.records import Lineage, ModelRecord, RunMetadata
+from modelbook.records import ModelRecord, RunMetadata
 from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.outbox import is_held_back
 from modelbook.tracking.tracker import MLflowTracker
@@ -55,7 +54,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
     )
     with MLflowTracker(config, is_offline=is_held_back(config)) as tracker:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
-        _start(tracker, name, lineage=lineage, started_at=started_at)
+        tracker.start_run(name, lineage=lineage, started_at=started_at)
         log.info(f"run {name} ({tracker.run_id})")
         tracker.log_lineage(lineage)
         result = _make_outputs(trainer, train, test, log=log)
@@ -76,15 +75,6 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         enter_run(tracker, metadata, config)
         tracker.end_run(ended_at=metadata.ended_at)
     return metadata
-
-
-def _start(tracker: MLflowTracker, name: str, *, lineage: Lineage, started_at: datetime) -> None:
-    """Open the run, after closing the one before it where a killed process left that open."""
-    note = tracker.config.path(layout.OPENED_RUN)
-    if note.is_file():
-        tracker.close_abandoned(note.read_text(encoding="utf-8"))
-    run_id = tracker.start_run(name, lineage=lineage, started_at=started_at)
-    write_whole(note, run_id.encode())
 
 
 class _Result(NamedTuple):

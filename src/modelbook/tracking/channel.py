@@ -8,6 +8,7 @@ from types import MappingProxyType
 from modelbook.config import Config
 from modelbook.errors import StoreAwayError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
+from modelbook.tracking.abandoned import close_abandoned
 from modelbook.tracking.events import Event, RunStarted
 from modelbook.tracking.outbox import Outbox, ended, outbox_of
 from modelbook.tracking.store import sqlite_path
@@ -116,14 +117,18 @@ class Channel:
             self._outbox.release()
             self._outbox = None
 
-    def end_other(self, run_id: str, status: str, ended_at: datetime) -> None:
-        """Mark a run other than the open one as ended, where the store holds it as running."""
+    def close_abandoned(self, moment: datetime) -> None:
+        """Mark the runs as killed that a killed process of this project left open in the store."""
         if self.writer is None:
             return
         try:
-            self.writer.end_other(run_id, status, ended_at)
+            for name in close_abandoned(self.writer.client, self._config, moment=moment):
+                self._log.info(f"run {name} was left open by a process that is gone: it is marked as KILLED")
         except StoreAwayError as error:
-            self._go_offline(error)
+            if not self._is_own_file:  # else what is written next says so
+                self._go_offline(error)
+        except TrackingStoreError as error:
+            self._log.warning(f"runs of killed processes stay open in the tracking store: {error.got}")
 
     def _open(self) -> None:
         try:

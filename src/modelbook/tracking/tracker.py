@@ -13,6 +13,7 @@ from modelbook.errors import TrackingStoreError, UsageError
 from modelbook.files import file_hash, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.records import DataVersion, Lineage, ModelRecord
+from modelbook.tracking.abandoned import process_tags
 from modelbook.tracking.channel import NO_FILES, Channel
 from modelbook.tracking.events import (
     GATE_TAG,
@@ -88,7 +89,7 @@ class MLflowTracker:
         lineage: Lineage | None = None,
         started_at: datetime | None = None,
     ) -> str:
-        """Open a run and return its id.
+        """Open a run and return its id, after closing those that killed processes of this project left open.
 
         Args:
             run_name: Its name; `<algorithm>_<YYYYmmdd_HHMMSS>` by default.
@@ -106,6 +107,7 @@ class MLflowTracker:
         if self._channel is not None:
             own = lineage or self._read_lineage()
             started = self._start(run_name, own, started_at or self._clock())
+            self._channel.close_abandoned(self._clock())
             self.run_id = self._begun(self._channel, started)
             if lineage is None:
                 self.log_lineage(own)
@@ -294,11 +296,6 @@ class MLflowTracker:
         if self._channel is not None:
             self._channel.leave()
 
-    def close_abandoned(self, run_id: str) -> None:
-        """Mark a run as `KILLED` if it is still open; one that the store does not know is left alone."""
-        if self._channel is not None:
-            self._channel.end_other(run_id, "KILLED", self._clock())
-
     def __enter__(self) -> Self:
         return self
 
@@ -325,7 +322,7 @@ class MLflowTracker:
             name=name or f"{self.config.model.algorithm}_{started_at.strftime(STAMP)}",
             experiment=self.config.tracking.experiment,
             started_at=started_at,
-            tags=lineage_tags(lineage) | {UID_TAG: self.uid},
+            tags=lineage_tags(lineage) | process_tags(self.config) | {UID_TAG: self.uid},
         )
 
     def _begun(self, channel: Channel, started: RunStarted) -> str:

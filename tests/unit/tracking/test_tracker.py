@@ -16,6 +16,8 @@ import modelbook
 from modelbook.config import load_config
 from modelbook.errors import ModelRefusedError, TrackingStoreError, UsageError
 from modelbook.files import file_hash
+from modelbook.tracking import channel
+from modelbook.tracking.abandoned import PROCESS_TAG, process_tags
 from modelbook.tracking.tracker import MLflowTracker
 
 
@@ -223,3 +225,31 @@ def test_its_parts(settings):
     assert tracker.config.tracking.experiment == "by hand"
     assert tracker.training_config is tracker.config.training
     tracker.logger.info("a word")
+
+
+def test_a_start_closes_what_a_killed_process_left_open(tracker):
+    """A run says which process writes it; where that is gone, the next start of the project marks it."""
+    with tracker:
+        tracker.start_run()
+        left = tracker._client.create_run(
+            run_of(tracker).info.experiment_id, tags=process_tags(tracker.config) | {PROCESS_TAG: "1 0"}
+        )
+    assert run_of(tracker).data.tags.items() >= process_tags(tracker.config).items()
+    first = tracker.run_id
+    tracker.start_run()
+    assert tracker._client.get_run(left.info.run_id).info.status == "KILLED"
+    assert tracker._client.get_run(first).info.status == "FINISHED"
+    assert run_of(tracker).info.status == "RUNNING"
+
+
+def test_a_store_that_refuses_to_close_others_takes_the_run(tracker, monkeypatch, caplog):
+    """Where the open runs cannot be closed, that is said, and the run of one's own goes on."""
+
+    def refuse(*_, **__):
+        raise TrackingStoreError("the tracking store cannot be used", got="not yours")
+
+    monkeypatch.setattr(channel, "close_abandoned", refuse)
+    with caplog.at_level(logging.WARNING), tracker:
+        tracker.start_run()
+    assert run_of(tracker).info.status == "FINISHED"
+    assert "runs of killed processes stay open in the tracking store: not yours" in caplog.text
