@@ -247,3 +247,31 @@ def test_a_package_of_another_version(fresh, monkeypatch):
     now = importlib.metadata.version("polars")
     assert result.verdict is Verdict.IDENTICAL
     assert result.causes == (f"package polars: 2.0.9 → {now}",)
+
+
+def lay_package(folder, version, factor):
+    """Put a package that features.py uses into a folder, as installing it would."""
+    shutil.rmtree(folder, ignore_errors=True)
+    info = folder / f"bricks-{version}.dist-info"
+    info.mkdir(parents=True)
+    (folder / "bricks.py").write_text(f"def weigh(values):\n    return values ** {factor}\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: bricks\nVersion: {version}\n")
+    (info / "top_level.txt").write_text("bricks\n")
+    (info / "RECORD").write_text("bricks.py,,\n")
+
+
+def test_a_package_that_computes_otherwise(fresh, tmp_path):
+    """A package that features.py uses, upgraded to one with other results: `different`, named, exit 6."""
+    packages = tmp_path / "packages"
+    environ = {"PYTHONPATH": str(packages)}
+    lay_package(packages, "1.0", 2)
+    code = FEATURES.replace('X["area"] ** 2 / 100', 'bricks.weigh(X["area"])')
+    fresh.write("features.py", f"import bricks\n{code}")
+    fresh.set({"features.custom": "Scaled"})
+    assert fresh.modelbook("run", env=environ).returncode == 0
+    lay_package(packages, "2.0", 3)
+    done = fresh.modelbook("--json", "reproduce", "latest", env=environ)
+    answer = orjson.loads(done.stdout)
+    assert (done.returncode, answer["verdict"]) == (6, "different")
+    assert answer["causes"] == ["package bricks: 1.0 → 2.0"]
+    assert "the environment differs from the recorded one: package bricks: 1.0 → 2.0" in done.stderr
