@@ -19,7 +19,7 @@ from modelbook.pipeline.packages import note_packages
 from modelbook.pipeline.reasons import reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
 from modelbook.pipeline.syncing import deliver_waiting
-from modelbook.pipeline.workspace import dvc_errors, track
+from modelbook.pipeline.workspace import dvc_errors, mend_lock, track
 from modelbook.records import (
     EvaluationReport,
     GateCheck,
@@ -111,6 +111,7 @@ def run_pipeline(
         check_project(config, use_dvc=use_dvc)
         deliver_waiting(config, log)
         if use_dvc:
+            mend_lock(root)
             note_packages(config)
         _bring_source(config, use_dvc=use_dvc, refresh=refresh)
         results: list[StageResult] = []

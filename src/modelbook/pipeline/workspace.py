@@ -3,12 +3,16 @@
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from modelbook.errors import ModelbookError, UsageError
 from modelbook.files import storage_errors
+
+_RWLOCK = ".dvc/tmp/rwlock"
 
 
 def create_workspace(root: Path, *, tracked: Path, has_git: bool) -> None:
@@ -52,6 +56,36 @@ def track(root: Path, path: Path) -> None:
 
     with dvc_errors(path), Repo(str(root)) as repo:
         repo.add(str(path))
+
+
+def mend_lock(root: Path) -> None:
+    """See to it that DVC can read the file in which it notes who uses what.
+
+    DVC writes it in place, many times in a run, and refuses every command once a process was killed while it
+    did. What such a file noted is of no use to anyone.
+
+    Args:
+        root: The project's folder.
+    """
+    path = root / _RWLOCK
+    if _is_whole(path):
+        return
+    from dvc.lock import LockError, make_lock
+
+    # Whoever writes it at this moment holds the guard.
+    with suppress(LockError), make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
+        if not _is_whole(path):
+            path.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 @contextmanager
