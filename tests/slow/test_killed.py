@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 ROUNDS = 50
 SEED = 20261122
 ROWS = 500
-GONE_WITHIN_S = 2
+GONE_WITHIN_S = 5
 MARK = "MODELBOOK_TEST_MARK"
 
 COMMANDS = {"run": (sys.executable, "-m", "modelbook", "run"), "dvc-repro": ("dvc", "repro")}
