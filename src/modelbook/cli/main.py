@@ -10,6 +10,7 @@ from typing import Annotated, Never
 import typer
 from typer.exceptions import TyperException
 
+from modelbook.cli.compare import compare
 from modelbook.cli.console import Console, chdir
 from modelbook.cli.init import init
 from modelbook.cli.models import models
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("init")(init)
 app.command("run")(run)
 app.command("runs")(runs)
+app.command("compare")(compare)
 app.command("report")(report)
 app.command("reproduce")(reproduce)
 app.command("models")(models)

@@ -20,6 +20,9 @@ def runs(
     sort: Annotated[str | None, typer.Option(help="Order by, as in metrics.test_rmse.")] = None,
     query: Annotated[str, typer.Option("--filter", help="Which, as in \"params.x = '300'\".")] = "",
     limit: Annotated[int, typer.Option(min=1, help="The most to show.")] = 20,
+    export: Annotated[
+        Path | None, typer.Option(help="Write them to FILE.csv, FILE.json or FILE.html.", metavar="FILE")
+    ] = None,
 ) -> None:
     """List the recorded runs."""
     from modelbook.config import load_config
@@ -28,6 +31,10 @@ def runs(
     console: Console = context.obj
     config = load_config(Path.cwd())
     found = list_runs(config, sort=sort, query=query, limit=limit)
+    if export is not None:
+        from modelbook.pipeline.export import export_runs
+
+        export_runs(found, export)
     console.document([run.model_dump(mode="json") for run in found])
     if not found:
         console.line("no runs yet: `modelbook run` makes the first")

@@ -94,15 +94,18 @@ def plain(text: object, max_length: int = 26) -> str:
 def write_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all, and return its path.
 
-    Equal figures give equal bytes: nothing about time or software is written with them.
-
     Raises:
         StorageError: The folder cannot be written or the disk is full.
     """
+    write_whole(path, as_png(figure))
+    return path
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as PNG. Equal figures give equal bytes: nothing of time or software is in them."""
     content = BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the plots' font lacks is drawn as boxes; the report spells it out.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(content, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    write_whole(path, content.getvalue())
-    return path
+    return content.getvalue()

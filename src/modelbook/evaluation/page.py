@@ -76,6 +76,7 @@ def _templates() -> Environment:
         "size": typography.size,
         "label": check_label,
         "limits": _limits,
+        "cell": typography.cell,
     }
     environment.globals["share"] = typography.share
     return environment

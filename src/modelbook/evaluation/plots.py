@@ -113,11 +113,11 @@ def draw_plots(
 
 def _draw_regression(predictions: pd.DataFrame, folder: Path) -> list[Path]:
     pairs = predictions[["actual", "predicted"]].astype(np.float64)
-    _write_csv(pairs.iloc[_evenly(len(pairs), _MAX_POINT_ROWS)], folder / "predicted_vs_actual.csv")
+    _write_csv(pairs.iloc[evenly(len(pairs), _MAX_POINT_ROWS)], folder / "predicted_vs_actual.csv")
     pairs = pairs.loc[np.isfinite(pairs.to_numpy()).all(axis=1)]
     if pairs.empty:
         return []
-    shown = pairs.iloc[_evenly(len(pairs), _MAX_ROWS)]
+    shown = pairs.iloc[evenly(len(pairs), _MAX_ROWS)]
     actual, predicted = shown["actual"].to_numpy(), shown["predicted"].to_numpy()
     return [
         write_figure(_predicted_vs_actual(actual, predicted), folder / "predicted_vs_actual.png"),
@@ -129,7 +129,7 @@ def _draw_classification(
     predictions: pd.DataFrame, classes: tuple[Label, ...], *, positive_class: Label | None, folder: Path
 ) -> list[Path]:
     pairs = predictions[["actual", "predicted"]]
-    _write_csv(pairs.iloc[_evenly(len(pairs), _MAX_LABEL_ROWS)], folder / "confusion.csv")
+    _write_csv(pairs.iloc[evenly(len(pairs), _MAX_LABEL_ROWS)], folder / "confusion.csv")
     labels = known_classes(pairs["actual"], pairs["predicted"], classes=classes)
     names = [plain(label) for label in labels]
     actual, predicted = class_codes(pairs["actual"], labels), class_codes(pairs["predicted"], labels)
@@ -140,7 +140,7 @@ def _draw_classification(
     paths = [write_figure(_confusion(actual, predicted, names), folder / "confusion_matrix.png")]
     scores = predictions.filter(regex="^probability_").to_numpy(dtype=np.float64)
     if scores.shape[1] == len(classes) > 0 and np.isfinite(scores).all():
-        rows = _evenly(len(actual), _MAX_SCORES // len(classes))
+        rows = evenly(len(actual), _MAX_SCORES // len(classes))
         positive = positive_position(classes, positive_class)
         paths += _draw_curves(scored_classes(actual[rows], scores[rows], names, positive=positive), folder)
     return [*paths, folder / "classification_report.txt"]
@@ -150,9 +150,9 @@ def _draw_curves(sides: Sequence[Scored], folder: Path) -> list[Path]:
     if not sides:
         return []
     figures: dict[str, Callable[[Sequence[Scored]], Figure]] = {
-        "roc_curve.png": _roc,
-        "pr_curve.png": _precision_recall,
-        "calibration.png": _calibration,
+        "roc_curve.png": roc_figure,
+        "pr_curve.png": precision_recall_figure,
+        "calibration.png": calibration_figure,
     }
     return [write_figure(draw(sides), folder / name) for name, draw in figures.items()]
 
@@ -243,7 +243,8 @@ def _write_cells(axes: Any, counts: Codes, shares: Floats) -> None:
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
 
-def _roc(sides: Sequence[Scored]) -> Figure:
+def roc_figure(sides: Sequence[Scored]) -> Figure:
+    """Return the ROC curves of several classes, or of several models, in one figure."""
     figure = new_figure()
     axes = figure.subplots()
     dress(axes, title="ROC curve", x="false positive rate", y="true positive rate")
@@ -253,7 +254,8 @@ def _roc(sides: Sequence[Scored]) -> Figure:
     return figure
 
 
-def _precision_recall(sides: Sequence[Scored]) -> Figure:
+def precision_recall_figure(sides: Sequence[Scored]) -> Figure:
+    """Return the curves of precision over recall of several classes, or of several models, in one figure."""
     figure = new_figure()
     axes = figure.subplots()
     dress(axes, title="Precision over recall", x="recall", y="precision")
@@ -264,7 +266,8 @@ def _precision_recall(sides: Sequence[Scored]) -> Figure:
     return figure
 
 
-def _calibration(sides: Sequence[Scored]) -> Figure:
+def calibration_figure(sides: Sequence[Scored]) -> Figure:
+    """Return the calibration of several classes, or of several models, in one figure."""
     shown = sides if len(sides) <= MAX_CLASS_CURVES else [pooled(sides)]
     figure = new_figure(4.6)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -285,7 +288,13 @@ def _lines(axes: Any, curves: Sequence[Curve], *, measure: str, marker: str | No
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
 
 
-def _evenly(n_rows: int, limit: int) -> Codes:
+def evenly(n_rows: int, limit: int) -> Codes:
+    """Return the positions of at most `limit` evenly spaced rows.
+
+    Example:
+        >>> evenly(5, 3).tolist(), evenly(2, 3).tolist()
+        ([0, 2, 4], [0, 1])
+    """
     if n_rows <= limit:
         return np.arange(n_rows)
     return np.linspace(0, n_rows - 1, limit).astype(np.int64)

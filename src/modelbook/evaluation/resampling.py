@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from modelbook.config import Task
+from modelbook.evaluation.gate import LOWER_IS_BETTER
 from modelbook.evaluation.metrics import Label, columns_of, compute_metrics
 from modelbook.evaluation.weighted import Measure, weighted_metrics
 from modelbook.records import Record
@@ -51,6 +52,15 @@ class Difference(Record):
     def is_sure(self) -> bool:
         """Whether the interval leaves zero out."""
         return self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
+
+    @property
+    def judgement(self) -> str:
+        """What the interval says of the second model: `better`, `worse`, `the same` or `not sure`."""
+        if self.lower == self.upper == 0:
+            return "the same"
+        if not self.is_sure:
+            return "not sure"
+        return "better" if (self.difference < 0) == (self.metric in LOWER_IS_BETTER) else "worse"
 
 
 def paired_differences(

@@ -26,6 +26,18 @@ def number(value: float | None) -> str:
     return text.replace("-", MINUS)
 
 
+def cell(value: object) -> str:
+    """Return any value as a cell of a table shows it: numbers as `number` has them, nothing as a dash.
+
+    Example:
+        >>> cell(0.81234567), cell("forest"), cell(None) == ABSENT
+        ('0.8123', 'forest', True)
+    """
+    if value is None or isinstance(value, float):
+        return number(value)
+    return moment(value) if isinstance(value, datetime) else str(value)
+
+
 def signed(value: float | None) -> str:
     """Return a difference with its sign.
 
