@@ -236,7 +236,9 @@ def test_outside_git(project):
         pass
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_stopped_on_the_way(project, number, tmp_path):
     """Stopped by a signal it leaves no process and no worktree; after kill -9 the next one clears up."""
     words = [sys.executable, "-m", "modelbook", "reproduce", "latest"]

@@ -121,7 +121,7 @@ def _remove_abandoned(root: Path) -> None:
         try:
             if folder.is_dir():
                 FileLock(folder / _LOCK).acquire(timeout=0).lock.release()
-        except Timeout:
+        except (Timeout, OSError):  # somebody works there, or clears it up
             continue
         _remove(root, folder)
 
