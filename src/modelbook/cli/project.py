@@ -29,12 +29,16 @@ def ui(
             signal.pause()
 
 
-def doctor(context: typer.Context) -> None:
+def doctor(
+    context: typer.Context,
+    *,
+    team: Annotated[bool, typer.Option("--team", help="Look at what others can reach, too.")] = False,
+) -> None:
     """Say what a run relies on, what is amiss, and what to do."""
     from modelbook.pipeline.doctor import examine
 
     console: Console = context.obj
-    findings = examine(Path.cwd())
+    findings = examine(Path.cwd(), is_team=team)
     console.document([finding.model_dump() for finding in findings])
     rows = [
         (finding.name, "ok" if finding.is_well else "AMISS", finding.detail, finding.hint)

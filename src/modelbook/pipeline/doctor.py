@@ -10,43 +10,30 @@ from pathlib import Path
 from modelbook.config import CONFIG_PATH, Config, load_config, mask_password
 from modelbook.errors import ModelbookError
 from modelbook.pipeline.check import check_dvc_files, check_project
-from modelbook.records import Record
+from modelbook.pipeline.finding import Finding, failed
+from modelbook.pipeline.leftovers import find_leftovers
+from modelbook.pipeline.sharing import examine_sharing
 from modelbook.tracking.store import old_file_store, open_client
 
 _FREE_BYTES = 1 << 30
 
 
-class Finding(Record):
-    """One thing that was looked at.
+def examine(root: Path, *, is_team: bool = False) -> list[Finding]:
+    """Look at everything that a run in a folder relies on.
 
-    Attributes:
-        name: What.
-        is_well: Whether it is as it should be.
-        detail: What was found.
-        hint: What to do, where something is amiss.
+    Args:
+        root: The folder.
+        is_team: Whether to look at what others can reach, too.
     """
-
-    name: str
-    is_well: bool
-    detail: str
-    hint: str = ""
-
-
-def examine(root: Path) -> list[Finding]:
-    """Look at everything that a run in a folder relies on."""
     findings = [Finding(name="python", is_well=True, detail=platform.python_version()), _git(), _space(root)]
     try:
         config = load_config(root)
     except ModelbookError as error:
-        return [*findings, _amiss("config", error)]
+        return [*findings, failed("config", error)]
     findings.append(Finding(name="config", is_well=True, detail=str(CONFIG_PATH)))
     looks: list[Callable[[Config], Finding]] = [_dvc, _pipeline, _data, _writable, _store]
-    return [*findings, *(look(config) for look in looks), *_old_store(config)]
-
-
-def _amiss(name: str, error: ModelbookError) -> Finding:
-    got = error.as_dict()["got"] or error.where
-    return Finding(name=name, is_well=False, detail=f"{error.what}: {got}", hint=error.hint or "")
+    findings += [*(look(config) for look in looks), *_old_store(config), *find_leftovers(config)]
+    return [*findings, *examine_sharing(config)] if is_team else findings
 
 
 def _git() -> Finding:
@@ -108,7 +95,7 @@ def _store(config: Config) -> Finding:
     try:
         open_client(config).search_experiments(max_results=1)
     except ModelbookError as error:
-        return _amiss("tracking", error)
+        return failed("tracking", error)
     return Finding(name="tracking", is_well=True, detail=where)
 
 

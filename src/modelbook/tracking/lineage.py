@@ -73,11 +73,11 @@ def read_code_state(root: Path) -> CodeState:
     The difference is a patch over the commit, untracked files included; what git ignores, dvc.lock, DVC's
     pointer files and untracked files above 1 MiB are not part of it. Nothing in the repository changes.
     """
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    commit = git_says(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
         return CodeState(commit=None, branch=None, is_dirty=False)
-    branch = _git(root, "symbolic-ref", "--short", "--quiet", "HEAD") or None
-    if not _git(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY):
+    branch = git_says(root, "symbolic-ref", "--short", "--quiet", "HEAD") or None
+    if not git_says(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY):
         return CodeState(commit=commit, branch=branch, is_dirty=False)
     omitted = tuple(_large_untracked(root))
     patch = _patch(root, omitted)
@@ -186,11 +186,12 @@ def _patch(root: Path, omitted: Iterable[str]) -> bytes:
 
 
 def _large_untracked(root: Path) -> list[str]:
-    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    untracked = git_says(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
     return [path for path in untracked if path and (root / path).stat().st_size > _LARGEST_UNTRACKED_BYTES]
 
 
-def _git(root: Path, *arguments: str) -> str:
+def git_says(root: Path, *arguments: str) -> str:
+    """Return what git prints in a folder, and nothing where it refuses, or git or a repository is missing."""
     return _git_bytes(root, *arguments).decode("utf-8", "surrogateescape").strip("\n")
 
 
