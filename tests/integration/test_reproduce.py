@@ -32,12 +32,11 @@ LOG = PipelineLogger("test")
 
 
 def snapshot(root):
-    """Return the hash of every file of a project, but for logs and what git and DVC keep to themselves."""
-    own = ("logs", ".git/worktrees", ".dvc/tmp", ".dvc/cache")
+    """Return the hash of every file of a project, git's and DVC's own among them, but for its logs."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.relative_to(root).as_posix().startswith(own)
+        if path.is_file() and "logs" not in path.relative_to(root).parts[:1]
     }
 
 
