@@ -257,8 +257,8 @@ def _connect(host: str, port: int | None, *, is_postgresql: bool) -> None:
     with socket.create_connection((host, port), timeout=_PROBE_TIMEOUT_S) as connection:
         if is_postgresql:
             connection.sendall(_TLS_REQUEST)
-            if not connection.recv(1):
-                raise ConnectionResetError("it closed the connection")
+            if connection.recv(1) not in {b"S", b"N"}:
+                raise ConnectionResetError("what answers is no PostgreSQL")
 
 
 def _make_database(path: Path, config: Config) -> None:

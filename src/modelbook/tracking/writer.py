@@ -61,6 +61,7 @@ def open_writer(config: Config, *, patience_s: float = PATIENCE_S) -> "StoreWrit
 
     if not is_remote(uri):
         with store_errors(uri):
+            within(lambda: _connect(uri), limit_s=patience_s, is_answering=answers)
             within(
                 lambda: client.search_experiments(max_results=1),
                 limit_s=patience_s,
@@ -256,6 +257,13 @@ class StoreWriter:
 
     def _end(self, run_id: str, status: str, ended_at: datetime) -> None:
         self.client.set_terminated(run_id, status=status, end_time=_milliseconds(ended_at))
+
+
+def _connect(uri: str) -> None:
+    """Connect to a database once: where that fails, MLflow would go on trying for a minute."""
+    from sqlalchemy import NullPool, create_engine
+
+    create_engine(uri, poolclass=NullPool).connect().close()
 
 
 def _dataset(version: DataVersion) -> "DatasetInput":
