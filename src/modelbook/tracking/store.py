@@ -240,8 +240,11 @@ def is_answering(uri: str) -> bool:
 
 
 def _ask_health(uri: str) -> None:
+    parts = urlsplit(uri)
+    # Without the user and the password, which urllib would take for the host's name and port.
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/health")
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(address.geturl(), timeout=_PROBE_TIMEOUT_S):  # noqa: S310
             return
     except urllib.error.HTTPError as error:
         error.close()  # it answers, if only to ask who calls
