@@ -346,3 +346,27 @@ def test_a_linked_config(path: Path):
     assert path.is_symlink()
     assert load_config(shared).split.seed == 7
     assert shared.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("training.seed", ["training", "seed"]),
+        ('data.schema."area.m2".min', ["data", "schema", "area.m2", "min"]),
+        ('data.schema."area.m2"', ["data", "schema", "area.m2"]),
+        ('data.schema.a"b".min', ["data", "schema", 'a"b"', "min"]),
+        ('data.schema."a"b.min', ["data", "schema", '"a"b', "min"]),
+        ("project..name", ["project", "", "name"]),
+        ("", [""]),
+    ],
+)
+def test_the_names_of_a_key(key: str, names: list[str]):
+    """A dotted key falls into names at its dots, but for those inside double quotes."""
+    assert changes._names(key) == names
+
+
+def test_a_column_with_dots_in_its_name(path: Path):
+    """A column whose name has dots and an equals sign is reached by its name in double quotes."""
+    key = 'data.schema."area=m.2".type'
+    assert set_values(path, {key: "float"}) == {key: (None, "float")}
+    assert load_config(path).data.columns["area=m.2"].type == "float"

@@ -1,5 +1,6 @@
 """The commands `run` and `stage`."""
 
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,6 +14,8 @@ from modelbook.errors import GateRejectedError, UsageError
 if TYPE_CHECKING:
     from modelbook.pipeline.run import RunOutcome
 
+# A name in double quotes may hold a dot and an equals sign, as a column's may.
+_ASSIGNMENT = re.compile(r'((?:"[^"]*"|[^"=])+)=(.*)', re.DOTALL)
 _COLOURS = {"passed": "green", "rejected": "red"}
 
 
@@ -97,10 +100,10 @@ def _explain(
 def _parsed(assignments: list[str]) -> dict[str, str]:
     settings = {}
     for assignment in assignments:
-        key, separator, value = assignment.partition("=")
-        if not separator or not key:
+        found = _ASSIGNMENT.fullmatch(assignment)
+        if not found:
             raise UsageError("--set takes KEY=VALUE", got=assignment, expected="training.seed=7")
-        settings[key] = value
+        settings[found[1]] = found[2]
     return settings
 
 

@@ -16,6 +16,8 @@ from modelbook.config.settings import Config, load_yaml, parse_yaml, read_text, 
 from modelbook.errors import ConfigError
 from modelbook.files import write_whole
 
+_NAME = re.compile(r'\.(?:"([^"]+)"(?=\.|$)|([^.]*))')
+
 
 class Proposal(NamedTuple):
     """What writing settings into a config file would come to.
@@ -46,8 +48,8 @@ def propose_values(
     document = yaml.load(text)
     for key, value in assignments.items():
         parsed = _parse_value(key, value)
-        _assign(expected, key.split("."), parsed)
-        _assign(document, key.split("."), _on_one_line(parsed))
+        _assign(expected, _names(key), parsed)
+        _assign(document, _names(key), _on_one_line(parsed))
     config = validate(expected, root=path.absolute().parent.parent, environ=environ, where=str(path))
     pairs = {key: (_look_up(before, key), _look_up(expected, key)) for key in assignments}
     # 1, 1.0 and true are equal to Python, and not to an estimator.
@@ -65,7 +67,8 @@ def set_values(path: Path, assignments: Mapping[str, str]) -> dict[str, tuple[An
 
     Args:
         path: The config file.
-        assignments: Dotted keys and their values as YAML, as in `{"model.algorithm": "lightgbm"}`.
+        assignments: Dotted keys and their values as YAML, as in `{"model.algorithm": "lightgbm"}`. A name
+            with dots of its own stands in double quotes, as in `data.schema."area.m2".min`.
 
     Raises:
         ConfigError: A key is unknown or a value is not accepted; the file is left as it was.
@@ -141,6 +144,12 @@ def _parse_value(key: str, text: str) -> Any:
         ) from None
 
 
+def _names(key: str) -> list[str]:
+    """Return the names that a dotted key is made of; one with dots of its own stands in double quotes."""
+    # After a dot at the front, each name follows one; findall sees the quoted form first.
+    return [quoted or plain for quoted, plain in _NAME.findall(f".{key}")]
+
+
 def _assign(document: Any, keys: list[str], value: Any) -> None:
     *parents, last = keys
     for key in parents:
@@ -151,6 +160,6 @@ def _assign(document: Any, keys: list[str], value: Any) -> None:
 
 
 def _look_up(document: Any, key: str) -> Any:
-    for part in key.split("."):
+    for part in _names(key):
         document = document.get(part) if isinstance(document, Mapping) else None
     return document
