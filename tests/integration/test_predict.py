@@ -1,5 +1,8 @@
 """`modelbook predict` on a project that has run."""
 
+import os
+import pickle
+
 import orjson
 import polars as pl
 import pytest
@@ -80,14 +83,79 @@ def test_refused(project, modelbook, *, arguments: tuple[str, ...], code: int, s
     assert {path: file_hash(path) for path in project.root.rglob("*.parquet")} == before
 
 
-def test_changed_model(project, modelbook):
-    """A model whose file was changed is refused with exit code 8."""
-    entry = project.registry[0]
-    path = project.root / entry["file"]
+class _Bomb:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return os.mknod, (self.mark,)
+
+
+def own(path):
+    """Return a file after giving it bytes of its own, which it may share with other places."""
     content = path.read_bytes()
     path.unlink()
+    path.write_bytes(content)
+    return path
+
+
+def flipped(folder, mark):
+    del mark
+    path = own(folder / "model.skops")
+    content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    words = ["predict", entry["name"], "data/processed/test.parquet", "--output", "out.csv"]
-    done = modelbook("-C", project.root, *words)
-    assert done.code == 8
-    assert "sha256" in done.stderr
+
+
+def pickled(folder, mark):
+    own(folder / "model.skops").write_bytes(pickle.dumps(_Bomb(mark)))
+
+
+def listed_code(folder, mark):
+    path = own(min((folder / "code").glob("*.py")))
+    path.write_text(f"open({str(mark)!r}, 'w')\n{path.read_text()}")
+
+
+def other_code(folder, mark):
+    (folder / "code/sklearn.py").write_text(f"open({str(mark)!r}, 'w')")
+
+
+def foreign_loader(folder, mark):
+    other_code(folder, mark)
+    path = own(folder / "MLmodel")
+    path.write_text(path.read_text().replace("loader_module: mlflow.sklearn", "loader_module: sklearn"))
+
+
+def trusted_types(folder, mark):
+    del mark
+    path = own(folder / "MLmodel")
+    path.write_text(
+        path.read_text().replace("skops_trusted_types:", "skops_trusted_types:\n    - operator.call")
+    )
+
+
+CHANGES = [flipped, pickled, listed_code, other_code, foreign_loader, trusted_types]
+LOCAL = CHANGES[:4]  # the local registry has no MLmodel
+
+
+@pytest.mark.parametrize(
+    ("reference", "change"),
+    [
+        *(("{name}/{local}", change) for change in LOCAL),
+        *((reference, change) for reference in ("models:/{name}/1", "runs:/{run}") for change in CHANGES),
+    ],
+)
+def test_changed_model(project, modelbook, tmp_path, *, reference, change):
+    """A model of which any file was changed is refused with exit code 8, and nothing in it is executed."""
+    entry, mark = project.registry[0], tmp_path / "executed"
+    words = reference.format(name=entry["name"], local=entry["version"], run=project.metadata.run_id)
+    stored = next(project.root.glob("logs/mlruns/*/models/m-*/artifacts"))
+    change(stored if ":/" in words else (project.root / entry["file"]).parent, mark)
+    done = modelbook(
+        "-C", project.root, "predict", words, "data/processed/test.parquet", "--output", "out.csv"
+    )
+    assert done.code == 8, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not mark.exists()
+    assert not (project.root / "out.csv").exists()

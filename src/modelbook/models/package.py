@@ -127,8 +127,10 @@ def unpack(folder: Path, record: ModelRecord) -> Pipeline:
 
     Raises:
         NotFoundError: A file is missing.
-        ModelRefusedError: A file is not the recorded one, or the model holds types that are not trusted.
+        ModelRefusedError: A file is not the recorded one, there is code that the record does not list, or the
+            model holds types that are not trusted.
     """
+    _refuse_other_code(folder / CODE_FOLDER, record)
     code = [folder / CODE_FOLDER / file.name for file in record.code]
     for path, file in zip(code, record.code, strict=True):
         _verified(path, file.sha256)
@@ -152,6 +154,20 @@ def trusted_types(folder: Path, record: ModelRecord) -> tuple[str, ...]:
     """Return the types that a packed model may hold: our own list and those of its code."""
     code = [folder / CODE_FOLDER / file.name for file in record.code]
     return tuple(sorted(_trusted(code)))
+
+
+def _refuse_other_code(folder: Path, record: ModelRecord) -> None:
+    """Refuse code that nobody recorded: others who load the model may have all of the folder imported."""
+    known = {file.name for file in record.code} | {"__pycache__"}  # plain MLflow leaves bytecode there
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if unknown := sorted(found - known):
+        raise ModelRefusedError(
+            "there is code with the model that its record does not list",
+            where=str(folder),
+            got=", ".join(unknown),
+            expected=", ".join(sorted(known - {"__pycache__"})) or "no code",
+            hint="it was put there after the model was recorded: do not load it, take the code away",
+        )
 
 
 def _is_users(file: Path) -> bool:

@@ -285,7 +285,7 @@ def _unpack_recorded(folder: Path, tags: Mapping[str, str], ref: str) -> tuple["
     from modelbook.tracking.versions import CODE_TAG, DIGEST_TAG, HASH_TAG, RECORD_FILE, RECORD_TAG
 
     record = _read_record(folder, ref)
-    _refuse_foreign_loader(folder, ref)
+    _refuse_foreign_mlmodel(folder, record, ref)
     recorded = {HASH_TAG: record.sha256, DIGEST_TAG: record.digest}
     recorded |= {CODE_TAG + file.name: file.sha256 for file in record.code}
     recorded |= {RECORD_TAG: file_hash(folder / RECORD_FILE)}
@@ -314,18 +314,37 @@ def _read_record(folder: Path, ref: str) -> ModelRecord:
         ) from error
 
 
-def _refuse_foreign_loader(folder: Path, ref: str) -> None:
+def _refuse_foreign_mlmodel(folder: Path, record: ModelRecord, ref: str) -> None:
+    """Refuse what MLmodel would have others execute or trust; nothing that it says is heard here."""
+    from modelbook.models.estimators import TRUSTED_TYPES
+
+    flavors = _flavors(folder)
+    loader = flavors.get("python_function", {}).get("loader_module", "nothing that can be read")
+    where = f"{ref}: MLmodel"
+    if loader != _LOADER:
+        what = "the model names a loader that Modelbook does not write"
+        raise _changed(what, where=where, got=str(loader), expected=_LOADER)
+    modules = tuple(file.name.removesuffix("py") for file in record.code)
+    types = map(str, flavors.get("sklearn", {}).get("skops_trusted_types") or ())
+    if foreign := sorted(
+        name for name in types if name not in TRUSTED_TYPES and not name.startswith(modules)
+    ):
+        what = "the model asks for trust in types that Modelbook does not trust"
+        expected = "types of the catalogue and of the recorded code"
+        raise _changed(what, where=where, got=", ".join(foreign), expected=expected)
+
+
+def _flavors(folder: Path) -> dict[str, Any]:
+    """Return what MLmodel says of each flavor; nothing where it cannot be read."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        content: Any = YAML(typ="safe", pure=True).load(folder / "MLmodel")
-        loader = content["flavors"]["python_function"]["loader_module"]
+        flavors = YAML(typ="safe", pure=True).load(folder / "MLmodel")["flavors"]
     except (OSError, UnicodeDecodeError, YAMLError, KeyError, TypeError):
-        loader = "nothing that can be read"
-    if loader != _LOADER:
-        what = "the model names a loader that Modelbook does not write"
-        raise _changed(what, where=f"{ref}: MLmodel", got=str(loader), expected=_LOADER)
+        return {}
+    is_read = isinstance(flavors, dict) and all(isinstance(flavor, dict) for flavor in flavors.values())
+    return flavors if is_read else {}
 
 
 def _changed(what: str, *, where: str, got: str, expected: str) -> ModelRefusedError:

@@ -172,8 +172,10 @@ class ModelRegistry:
         # A file of the pipeline's is only ever replaced; one of the user's may be written over in place.
         keep = link_or_copy if run else _copy
         keep(source, self.config.path(folder / source.name))
+        listed = {file.name for file in run.model.code} if run else None
         for code in sorted((source.parent / _CODE).glob("*.py")):
-            write_whole(self.config.path(folder / _CODE / code.name), code.read_bytes())
+            if listed is None or code.name in listed:
+                write_whole(self.config.path(folder / _CODE / code.name), code.read_bytes())
         return ModelVersion(
             name=name,
             version=version,

@@ -195,18 +195,22 @@ def test_store_away(project, caplog):
 class TestRefused:
     """A file that is not the recorded one is refused with exit code 8 before anything in it is executed."""
 
-    @pytest.fixture(params=["local", "stored"])
+    @pytest.fixture(params=["{name}/{local}", "models:/{name}/1", "runs:/{run}"])
     def changed(self, request, project):
         """Return the folder of a stored model, and a function that tries to load it and returns the error."""
-        name = project.config.tracking.model_name
-        reference = name if request.param == "local" else f"models:/{name}/1"
+        reference = request.param.format(
+            name=project.config.tracking.model_name,
+            local=project.registry[0]["version"],
+            run=project.metadata.run_id,
+        )
+        kind = "stored" if ":/" in reference else "local"
 
         def refused(error=ModelRefusedError):
             with pytest.raises(error) as raised:
                 load_model(reference, config=project.root)
             return raised.value
 
-        return request.getfixturevalue(request.param), refused
+        return request.getfixturevalue(kind), refused
 
     def test_flipped_bit(self, changed):
         """One bit of the model's file is enough."""
@@ -239,14 +243,25 @@ class TestRefused:
         assert refused().exit_code == 8
         assert not any(mark.exists() for mark in marks)
 
-    def test_code_beside(self, changed, project):
-        """Code that the record does not name is not executed, and stands in no one's way."""
-        folder, _ = changed
-        mark = folder / "executed"
-        for name in ("sklearn.py", "numpy.py", "extra.py"):
-            (folder / "code" / name).write_text(f"open({str(mark)!r}, 'w')")
-        load_model(f"models:/{project.config.tracking.model_name}/1", config=project.root)
+    @pytest.mark.parametrize("name", ["sklearn.py", "extra.py", "extra/__init__.py", "extra.so"])
+    def test_code_beside(self, changed, name: str):
+        """Code that the record does not list is refused, and not executed."""
+        folder, refused = changed
+        mark, path = folder / "executed", folder / "code" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"open({str(mark)!r}, 'w')")
+        error = refused()
+        assert error.exit_code == 8
+        assert name.partition("/")[0] in error.got
         assert not mark.exists()
+
+    def test_bytecode_beside(self, changed, project):
+        """Bytecode that plain MLflow leaves beside the code is in no one's way, and not executed."""
+        folder, _ = changed
+        (folder / "code/__pycache__").mkdir()
+        (folder / "code/__pycache__/extra.pyc").write_bytes(b"no bytecode")
+        for reference in ("{name}", "models:/{name}/1"):
+            load_model(reference.format(name=project.config.tracking.model_name), config=project.root)
 
     @pytest.mark.parametrize("name", ["model.skops", "code"])
     def test_missing(self, changed, name: str):
@@ -294,6 +309,18 @@ class TestRefusedByMlflow:
         with pytest.raises(ModelRefusedError, match="loader") as raised:
             load()
         assert raised.value.exit_code == 8
+
+    @pytest.mark.parametrize("name", ["operator.call", "os.system", "builtins.eval", "features_0.Evil"])
+    def test_types_outside_the_list(self, stored, load, name: str):
+        """An MLmodel that asks for trust in a type that is on no list of ours is refused."""
+        path = stored / "MLmodel"
+        text = path.read_text()
+        assert "skops_trusted_types:\n" in text
+        path.write_text(text.replace("skops_trusted_types:\n", f"skops_trusted_types:\n    - {name}\n"))
+        with pytest.raises(ModelRefusedError, match="does not trust") as raised:
+            load()
+        assert raised.value.exit_code == 8
+        assert raised.value.got == name
 
     def test_no_mlmodel(self, stored, load):
         """Without its MLmodel a folder is no model of MLflow's."""
