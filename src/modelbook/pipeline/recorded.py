@@ -126,23 +126,25 @@ def _of_version(config: Config, ref: str, log: PipelineLogger) -> _Names:
             expected="models:/NAME/VERSION or models:/NAME@ALIAS",
             hint="`modelbook models` lists what there is",
         )
-    name, version, alias = found["name"], found["version"], found["alias"]
-    if config.training.enable_mlflow and not (version or "").startswith("v_"):
+    if config.training.enable_mlflow and not (found["version"] or "").startswith("v_"):
         try:
-            run_id = run_of_version(config, name, version or aliased_version(config, model=name, alias=alias))
+            if (run_id := _run_in_mlflow(config, **found.groupdict())) is not None:
+                return _Names(run_id, None)
         except TrackingStoreError as error:
             log.warning(f"{error.what} ({error.got}): looking in the local registry")
-        else:
-            if run_id is not None:
-                return _Names(run_id, None)
-    entry = next(
-        (
-            entry
-            for entry in reversed(ModelRegistry(config).versions(name))
-            if _is_meant(entry, version, alias)
-        ),
-        None,
-    )
+    return _of_local_version(config, ref, **found.groupdict())
+
+
+def _run_in_mlflow(config: Config, *, name: str, version: str | None, alias: str | None) -> str | None:
+    number = aliased_version(config, model=name, alias=alias) if alias else version
+    return run_of_version(config, name, number)
+
+
+def _of_local_version(
+    config: Config, ref: str, *, name: str, version: str | None, alias: str | None
+) -> _Names:
+    entries = reversed(ModelRegistry(config).versions(name))
+    entry = next((entry for entry in entries if _is_meant(entry, version, alias)), None)
     if entry is None:
         hint = "`modelbook models` lists what there is"
         raise NotFoundError("there is no such version", where=ref, hint=hint)
