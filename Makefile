@@ -47,6 +47,7 @@ check: $(READY) ## format, lint, types, order of the rooms
 
 bench: $(READY) ## measure against the same work by hand
 	$(BIN)/python benchmarks/bench_run.py
+	$(BIN)/python benchmarks/bench_record.py
 	$(BIN)/python benchmarks/bench_predict.py
 	$(BIN)/python benchmarks/bench_data.py
 
