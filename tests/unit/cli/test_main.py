@@ -24,7 +24,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Return a function that lets `modelbook doctor` end in an exception."""
 
     def fail_with(error: BaseException) -> None:
-        def examine(_: Path) -> None:
+        def examine(_: Path, **_options: bool) -> None:
             raise error
 
         monkeypatch.setattr("modelbook.pipeline.doctor.examine", examine)
@@ -201,7 +201,7 @@ def test_terminated(modelbook, monkeypatch: pytest.MonkeyPatch):
     """A termination unwinds what is open and ends in exit code 143."""
     unwound = []
 
-    def examine(_: Path) -> None:
+    def examine(_: Path, **_options: bool) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             signal.sigtimedwait([], 10)
