@@ -5,8 +5,8 @@ their params; another version is then a reason to run like any other setting, an
 """
 
 import importlib.metadata
+import re
 import sys
-from collections.abc import Iterable
 
 import modelbook
 from modelbook.config import Config
@@ -21,6 +21,7 @@ _HEADER = """\
 """
 _FITTING = ("numpy", "pandas", "polars", "scikit-learn", "scipy", "skops")
 _STAGES = {"ingest": ("polars",), "validate": ("polars",), "preprocess": _FITTING, "train": _FITTING}
+_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 _KNOWN_MODULES = frozenset({"modelbook", "numpy", "pandas", "polars", "scipy", "sklearn", "skops"})
 
 
@@ -63,19 +64,24 @@ def package_versions(config: Config) -> dict[str, dict[str, str]]:
     """
     users = _imported_by(config)
     further = {"preprocess": users, "train": {*users, *distributions(config.model.algorithm)}}
-    return {stage: _versions({*names, *further.get(stage, ())}) for stage, names in _STAGES.items()}
-
-
-def _versions(names: Iterable[str]) -> dict[str, str]:
-    found = {"modelbook": modelbook.__version__} | {name: _version(name) for name in names}
-    return {name: version for name, version in sorted(found.items()) if version}
+    stages = {stage: {"modelbook", *names, *further.get(stage, ())} for stage, names in _STAGES.items()}
+    versions = {name: _version(name) for name in set().union(*stages.values()) - {"modelbook"}}
+    versions["modelbook"] = modelbook.__version__
+    return {
+        stage: {name: versions[name] for name in sorted(names) if versions[name]}
+        for stage, names in stages.items()
+    }
 
 
 def _version(name: str) -> str:
+    """Return a package's version as it stands in its metadata, and nothing where it is not installed."""
     try:
-        return importlib.metadata.version(name)
+        package = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return ""
+    # Parsing all of it, as `importlib.metadata.version` does, takes five times as long.
+    found = _VERSION.search(package.read_text("METADATA") or "")
+    return found[1] if found else package.version
 
 
 def _imported_by(config: Config) -> set[str]:
