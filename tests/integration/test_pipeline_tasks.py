@@ -4,6 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from modelbook.errors import ConfigError
+
 CLASSIFICATION = {
     "feature_importance.png",
     "confusion_matrix.png",
@@ -75,6 +77,19 @@ def test_classes_of_every_type(kind, classified, plain_mlflow):
     assert artifacts >= CLASSIFICATION | COMMON
     rows = pl.read_parquet(project.root / "data/processed/test.parquet").drop("label").to_pandas()
     assert list(plain_mlflow(project).predict(rows)) == project.predictions["predicted"].to_list()
+
+
+def test_an_unknown_positive_class_is_refused_before_fitting(classified):
+    """The classes are named, and neither a run nor a model is left."""
+    project = classified(["kept", "broke"])
+    project.set({"evaluation.positive_class": "brok"})
+    with pytest.raises(ConfigError, match="the positive class is none of the target's classes") as caught:
+        project.run(use_dvc=False)
+    assert caught.value.mistakes == (
+        "evaluation.positive_class: got 'brok', the classes are 'broke' and 'kept'",
+    )
+    assert project.recorded == []
+    assert not (project.root / "models/model.skops").exists()
 
 
 def test_a_regression(finished_project):

@@ -13,7 +13,7 @@ import polars as pl
 
 from modelbook.config import Config
 from modelbook.evaluation.gate import held_out_metrics
-from modelbook.evaluation.metrics import compute_metrics
+from modelbook.evaluation.metrics import columns_of, compute_metrics, known_classes, positive_position
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import whole_file, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
@@ -38,11 +38,12 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
 
     Raises:
         DataInvalidError: The rows are too few for what is asked.
-        ConfigError: The estimator refuses its settings.
+        ConfigError: The estimator refuses its settings, or the positive class is none of the target's.
         StorageError: The folder cannot be written or the disk is full.
     """
     started_at = now()
     train, test = (pl.read_parquet(config.path(path)).to_pandas() for path in (layout.TRAIN, layout.TEST))
+    _check_positive_class(train, config)
     rows = {layout.TRAIN: len(train), layout.TEST: len(test)}
     trainer = ModelTrainer(config)
     lineage = read_lineage(
@@ -75,6 +76,12 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         enter_run(tracker, metadata, config)
         tracker.end_run(ended_at=metadata.ended_at)
     return metadata
+
+
+def _check_positive_class(train: pd.DataFrame, config: Config) -> None:
+    """Refuse a positive class that the target does not have, before hours of fitting rather than after."""
+    if config.project.task == "classification":
+        positive_position(known_classes(train[config.data.target]), config.evaluation.positive_class)
 
 
 class _Result(NamedTuple):
@@ -126,9 +133,10 @@ def _evaluate(
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Return the metrics on training and test rows, and the predictions on the test rows."""
     metrics: dict[str, float] = {}
+    score = _score(trainer.config, trainer.classes)
     for prefix, table in (("train", train), ("test", test)):
         predictions = _predictions(trainer, table)
-        measured = _measure(trainer.config, predictions, classes=trainer.classes)
+        measured = score(*columns_of(predictions))
         metrics |= {f"{prefix}_{name}": value for name, value in measured.items()}
     return metrics, predictions
 
@@ -142,18 +150,6 @@ def _predictions(trainer: ModelTrainer, table: pd.DataFrame) -> pd.DataFrame:
         names = [f"probability_{label}" for label in trainer.classes]
         frame = pd.concat([frame, pd.DataFrame(probabilities, columns=names)], axis=1)
     return frame
-
-
-def _measure(config: Config, predictions: pd.DataFrame, *, classes: Sequence[Any]) -> dict[str, float]:
-    has_probabilities = len(predictions.columns) > 2  # noqa: PLR2004 (actual and predicted)
-    return compute_metrics(
-        config.project.task,
-        predictions["actual"].to_numpy(),
-        predictions["predicted"].to_numpy(),
-        probabilities=predictions.iloc[:, 2:].to_numpy() if has_probabilities else None,
-        classes=classes,
-        positive_class=config.evaluation.positive_class,
-    )
 
 
 def _score(config: Config, classes: Sequence[Any]) -> Score:
