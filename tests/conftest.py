@@ -1,5 +1,6 @@
 """What every test stands on: its own environment, loopback as the only network, projects to drive."""
 
+import hashlib
 import logging
 import os
 import pwd
@@ -459,3 +460,66 @@ def postgresql():
     yield f"postgresql://ada@127.0.0.1:{port}/postgres"
     control(*server, "-m", "immediate", "stop")
     shutil.rmtree(folder)
+
+
+def picture_of(config, *, skip_tags=(), skip_files=()):
+    """Return all that a tracking store holds of an experiment and a model, but for ids."""
+    from modelbook.tracking.store import open_client
+
+    client = open_client(config)
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    runs = sorted(found, key=lambda run: run.info.start_time)
+    ids = {run.info.run_id for run in runs}
+    versions = client.search_model_versions(f"name = '{config.tracking.model_name}'")
+    return {
+        "runs": [_picture_of_run(client, run, skip_tags=skip_tags, skip_files=skip_files) for run in runs],
+        "versions": sorted(
+            (int(version.version), _without(version.tags, skip_tags), version.run_id in ids)
+            for version in versions
+        ),
+        "models": sorted(
+            (str(model.status), model.source_run_id in ids, str(_without(model.tags, skip_tags)))
+            for model in client.search_logged_models([experiment.experiment_id])
+        )
+        if experiment
+        else [],
+    }
+
+
+def _without(content, names):
+    return {name: value for name, value in sorted(content.items()) if name not in names}
+
+
+def _picture_of_run(client, run, *, skip_tags, skip_files):
+    history = {
+        key: sorted(
+            (metric.timestamp, metric.step, repr(metric.value))
+            for metric in client.get_metric_history(run.info.run_id, key)
+        )
+        for key in run.data.metrics
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        client.download_artifacts(run.info.run_id, "", folder)
+        files = {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in Path(folder).rglob("*")
+            if path.is_file()
+        }
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "times": (run.info.start_time, run.info.end_time),
+        "params": run.data.params,
+        "history": history,
+        "tags": _without(run.data.tags, skip_tags),
+        "inputs": sorted((entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs),
+        "outputs": len(run.outputs.model_outputs) if run.outputs else 0,
+        "files": _without(files, skip_files),
+    }
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """Return a function that says all that a store holds of an experiment, so that two can be compared."""
+    return picture_of

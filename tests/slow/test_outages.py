@@ -1,0 +1,241 @@
+"""A tracking server that dies at any moment of a run, and a delivery that is killed at any moment."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import numpy as np
+import polars as pl
+import psutil
+import pytest
+
+from modelbook.pipeline.syncing import sync
+
+pytestmark = pytest.mark.slow
+
+ROUNDS = 20
+KILLED_SERVERS = 3
+SEED = 20261122
+ROWS = 500
+OF_EACH_RUN = {"uid", "project", "process", "config_sha256", "model_sha256", "record_sha256"}
+OF_EACH_FILE = {"config.yaml", "metadata.json", "evaluation_report.json", "report.html", "uncommitted.patch"}
+
+
+class Proxy:
+    """Passes bytes on to a server, until it is cut: then it refuses everyone, until it is mended."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self._server = (parts.hostname, parts.port)
+        self._open: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+        self.port = 0
+        self.mend()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def mend(self) -> None:
+        """Listen, and pass on what comes."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection, and listen no more."""
+        listener, self._listener = self._listener, None
+        for connection in (listener, *self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self._open.clear()
+
+    def _serve(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(self._server)
+                self._open += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, destination: socket.socket) -> None:
+        with suppress(OSError):
+            while content := source.recv(65536):
+                destination.sendall(content)
+        for connection in (source, destination):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def small(make_project, tmp_path_factory):
+    """A project of few rows and trees that has not run yet."""
+    numbers = np.random.default_rng(SEED)
+    area = numbers.uniform(30, 200, ROWS)
+    table = pl.DataFrame({"area": area, "price": 1000 * area + numbers.normal(0, 5000, ROWS)})
+    project = make_project(tmp_path_factory.mktemp("small") / "houses", table, target="price")
+    project.set({"evaluation.thresholds.rmse.max": "1000000"})
+    return project
+
+
+@pytest.fixture
+def copy_for(small, tmp_path):
+    """Return a function that copies the project, with an experiment and a model of its own."""
+
+    def copy(name, address):
+        project = small.copy(tmp_path / name / "houses")
+        own = {
+            "tracking.experiment": f"{tmp_path.name}-{name}",
+            "tracking.model_name": f"{tmp_path.name}-{name}",
+        }
+        project.set({"tracking.uri": address, **own})
+        return project
+
+    return copy
+
+
+def essence(picture):
+    """Return what a run in the store comes to, without what differs from run to run by nature."""
+    (run,) = picture["runs"]
+    history = {key: [(step, value) for _, step, value in points] for key, points in run["history"].items()}
+    tags = {
+        key: value for key, value in run["tags"].items() if key.removeprefix("modelbook.") not in OF_EACH_RUN
+    }
+    del tags["mlflow.runName"]
+    files = {name: None if name in OF_EACH_FILE else digest for name, digest in run["files"].items()}
+    same = {key: run[key] for key in ("status", "params", "inputs", "outputs")}
+    versions = [
+        (number, tags["modelbook.model_digest"], is_own) for number, tags, is_own in picture["versions"]
+    ]
+    models = [(status, is_own) for status, is_own, _ in picture["models"]]
+    return same | {"history": history, "tags": tags, "files": files, "versions": versions, "models": models}
+
+
+def delivered_twice(project, picture):
+    """Return the essence of what `sync` makes of a project, after seeing that doing it again adds nothing."""
+    for _ in range(2):
+        report, error = sync(project.config)
+        assert (error, report.waiting) == (None, ())
+    once = picture(project.config)
+    sync(project.config)
+    assert picture(project.config) == once
+    (entry,) = project.registry
+    assert (entry["mlflow_version"], entry["run_id"]) == ("1", project.recorded[0].info.run_id)
+    return essence(once)
+
+
+def test_a_server_that_dies_at_any_moment(copy_for, mlflow_server, *, picture, say):
+    """Whenever the server dies, the run ends well and, once delivered, equals an undisturbed one."""
+    chance = np.random.default_rng(SEED)
+    say(f"seed {SEED}")
+    proxy = Proxy(mlflow_server)
+    undisturbed = copy_for("undisturbed", proxy.address)
+    began = time.monotonic()
+    assert undisturbed.run(use_dvc=False).recorded == "mlflow"
+    seconds = time.monotonic() - began
+    expected = essence(picture(undisturbed.config))
+    equal, recorded = 0, []
+    for number in range(ROUNDS):
+        project = copy_for(f"round-{number}", proxy.address)
+        timer = threading.Timer(chance.uniform(0, seconds), proxy.cut)
+        timer.start()
+        outcome = project.run(use_dvc=False)
+        timer.cancel()
+        timer.join()
+        if proxy._listener is not None:
+            proxy.cut()
+        proxy.mend()
+        recorded.append(outcome.recorded)
+        equal += delivered_twice(project, picture) == expected
+    proxy.cut()
+    say(f"{equal} of {ROUNDS} equal; {recorded.count('outbox')} of them went through the outbox")
+    assert equal == ROUNDS
+
+
+def test_a_server_process_that_is_killed(copy_for, run_mlflow, *, tmp_path, picture, free_port, say):
+    """The same with MLflow's own process killed in the middle, and started again."""
+    chance = np.random.default_rng(SEED)
+    say(f"seed {SEED}")
+    with run_mlflow(tmp_path, free_port) as address:
+        undisturbed = copy_for("undisturbed", address)
+        began = time.monotonic()
+        undisturbed.run(use_dvc=False)
+        seconds = time.monotonic() - began
+        expected = essence(picture(undisturbed.config))
+    for number in range(KILLED_SERVERS):
+        project = copy_for(f"killed-{number}", address)
+        with run_mlflow(tmp_path, free_port):
+            server = [
+                child for child in psutil.Process().children(recursive=True) if _serves(child, free_port)
+            ]
+
+            def kill(processes=server):
+                for process in processes:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+
+            timer = threading.Timer(chance.uniform(0, seconds), kill)
+            timer.start()
+            project.run(use_dvc=False)
+            timer.join()
+        with run_mlflow(tmp_path, free_port):
+            assert delivered_twice(project, picture) == expected
+
+
+def _serves(process, port):
+    with suppress(psutil.NoSuchProcess):
+        return str(port) in process.cmdline() or "multiprocessing" in " ".join(process.cmdline())
+    return False
+
+
+def test_a_delivery_that_is_killed_at_any_moment(small, empty_store, *, picture, tmp_path, say):
+    """Whenever `sync` is killed, doing it again makes everything as if it had not been."""
+    chance = np.random.default_rng(SEED)
+    say(f"seed {SEED}")
+    project = small.copy(tmp_path / "offline" / "houses")
+    project.set({"tracking.uri": "http://127.0.0.1:9"})
+    assert project.run(use_dvc=False).recorded == "outbox"
+    project.set({"tracking.uri": "null"})
+    shutil.copy(empty_store, project.root / "logs/mlflow.db")
+    undisturbed = project.copy(tmp_path / "undisturbed" / "houses")
+    began = time.monotonic()
+    assert undisturbed.modelbook("sync").returncode == 0
+    seconds = time.monotonic() - began
+    expected = picture(undisturbed.config)
+    equal, interrupted = 0, 0
+    for number in range(ROUNDS):
+        other = project.copy(tmp_path / f"round-{number}" / "houses")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "modelbook", "sync"], cwd=other.root, stdout=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.4 * seconds, seconds))
+        process.kill()
+        interrupted += process.wait() != 0
+        for _ in range(2):
+            assert sync(other.config).error is None
+        equal += picture(other.config) == expected and other.registry[0]["mlflow_version"] == "1"
+        shutil.rmtree(other.root)
+    say(f"{equal} of {ROUNDS} equal; {interrupted} of them were killed in time")
+    assert equal == ROUNDS
+
+
+def test_what_an_absent_server_costs(copy_for, mlflow_server, *, free_port, say):
+    """A run takes at most 10 s longer without a server than with one."""
+    seconds = {}
+    for name, address in (("with", mlflow_server), ("without", f"http://127.0.0.1:{free_port}")):
+        project = copy_for(name, address)
+        began = time.monotonic()
+        assert project.modelbook("run").returncode == 0
+        seconds[name] = time.monotonic() - began
+    say(f"with a server {seconds['with']:.1f} s, without {seconds['without']:.1f} s")
+    assert seconds["without"] < seconds["with"] + 10
