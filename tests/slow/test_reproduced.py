@@ -109,6 +109,19 @@ def test_of_a_registered_version(own):
     assert own.versions == [1, 2]
 
 
+def test_over_http(own, mlflow_server, monkeypatch):
+    """What a server holds of a run is enough, and the server gets the new one, model and all."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    own.run()
+    shutil.rmtree(own.root / "logs")
+    result = reproduce_run(own.root, "latest")
+    assert result.verdict is Verdict.IDENTICAL
+    again = own.client.get_run(result.reproduced_run_id)
+    assert again.info.status == "FINISHED"
+    assert again.data.tags["modelbook.model_digest"] == own.metadata.model.digest
+    assert own.versions == [1]
+
+
 def test_after_ten_further_commits(own):
     """What became of code, settings and data since has no say."""
     run = own.metadata
