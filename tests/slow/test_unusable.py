@@ -1,4 +1,4 @@
-"""A folder that cannot be written to, a database that another process holds: said clearly, nothing damaged."""
+"""A folder that cannot be written to, a database that another process holds: said, and nothing damaged."""
 
 import sqlite3
 import subprocess
