@@ -22,7 +22,7 @@ from modelbook.models.package import pack
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import enter_run, parameters
-from modelbook.records import ModelRecord, RunMetadata
+from modelbook.records import Lineage, ModelRecord, RunMetadata
 from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.outbox import is_held_back
 from modelbook.tracking.tracker import MLflowTracker
@@ -46,13 +46,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
     _check_positive_class(train, config)
     rows = {layout.TRAIN: len(train), layout.TEST: len(test)}
     trainer = ModelTrainer(config)
-    lineage = read_lineage(
-        config,
-        data=(config.data.raw, layout.TRAIN, layout.TEST),
-        rows=rows,
-        threads=trainer.threads,
-        command=command_line(),
-    )
+    lineage = _lineage(config, rows, threads=trainer.threads)
     with MLflowTracker(config, is_offline=is_held_back(config)) as tracker:
         name = f"{config.model.algorithm}_{started_at.strftime(STAMP)}"
         tracker.start_run(name, lineage=lineage, started_at=started_at)
@@ -76,6 +70,11 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
         enter_run(tracker, metadata, config)
         tracker.end_run(ended_at=metadata.ended_at)
     return metadata
+
+
+def _lineage(config: Config, rows: dict[str, int], *, threads: int) -> Lineage:
+    data = (config.data.raw, *rows)
+    return read_lineage(config, data=data, rows=rows, threads=threads, command=command_line())
 
 
 def _check_positive_class(train: pd.DataFrame, config: Config) -> None:

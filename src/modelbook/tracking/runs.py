@@ -2,12 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modelbook.config import Config
-from modelbook.errors import NotFoundError, StoreAwayError, UsageError
+from modelbook.errors import NotFoundError, StoreAwayError, TrackingStoreError, UsageError
 from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.records import Record, RunMetadata
@@ -149,11 +150,27 @@ def fetch_artifact(config: Config, run_id: str, name: str) -> bytes:
         return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
 
 
+@contextmanager
+def _query_errors() -> Iterator[None]:
+    """Turn what MLflow says of a filter or an order that it does not understand into a UsageError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except TrackingStoreError as error:
+        cause = error.__cause__
+        if isinstance(cause, MlflowException) and cause.error_code == "INVALID_PARAMETER_VALUE":
+            raise UsageError(
+                "MLflow does not understand the filter or the order",
+                got=str(cause).partition("\n")[0],
+                expected="such as --filter \"params.max_depth = '20'\" --sort metrics.test_rmse",
+            ) from None
+        raise
+
+
 def _search(
     client: "MlflowClient", config: Config, *, sort: str | None, query: str, limit: int | None
 ) -> Iterator["Run"]:
-    from mlflow.exceptions import MlflowException
-
     with store_errors(config.tracking_uri):
         experiment = client.get_experiment_by_name(config.tracking.experiment)
     if experiment is None:
@@ -161,24 +178,14 @@ def _search(
     token, left = None, limit
     order = [sort, _NEWEST_FIRST] if sort else [_NEWEST_FIRST]
     while left is None or left > 0:
-        try:
-            with store_errors(config.tracking_uri):
-                page = client.search_runs(
-                    [experiment.experiment_id],
-                    query,
-                    max_results=min(_PAGE, left or _PAGE),
-                    order_by=order,
-                    page_token=token,
-                )
-        except Exception as error:
-            cause = error.__cause__
-            if isinstance(cause, MlflowException) and cause.error_code == "INVALID_PARAMETER_VALUE":
-                raise UsageError(
-                    "MLflow does not understand the filter or the order",
-                    got=str(cause).partition("\n")[0],
-                    expected="such as --filter \"params.max_depth = '20'\" --sort metrics.test_rmse",
-                ) from None
-            raise
+        with _query_errors(), store_errors(config.tracking_uri):
+            page = client.search_runs(
+                [experiment.experiment_id],
+                query,
+                max_results=min(_PAGE, left or _PAGE),
+                order_by=order,
+                page_token=token,
+            )
         yield from page
         left = None if left is None else left - len(page)
         token = page.token
