@@ -182,9 +182,12 @@ def test_debug_shows_the_traceback(slow, modelbook):
     assert "out of luck" in answer.stderr
 
 
-@pytest.mark.parametrize("content", ["", '{"write": {"models'])
-def test_a_lock_of_dvc_that_was_cut_off(project, content):
-    """A process killed while DVC noted down who uses what stops no later run."""
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [(".dvc/tmp/rwlock", ""), (".dvc/tmp/rwlock", '{"write": {"models'), ("dvc.lock", "")],
+)
+def test_a_lock_of_dvc_that_was_cut_off(project, *, path, content):
+    """A process killed while DVC noted down who uses what, or what it did, stops no later run."""
     project.set({"model.hyperparameters.random_forest.n_estimators": "6"})
-    project.write(".dvc/tmp/rwlock", content)
+    project.write(path, content)
     assert project.run().model.version == "2"

@@ -11,6 +11,7 @@ import orjson
 
 from modelbook.errors import ModelbookError, UsageError
 from modelbook.files import storage_errors
+from modelbook.pipeline import layout
 
 _RWLOCK = ".dvc/tmp/rwlock"
 
@@ -59,14 +60,17 @@ def track(root: Path, path: Path) -> None:
 
 
 def mend_lock(root: Path) -> None:
-    """See to it that DVC can read the file in which it notes who uses what.
+    """See to it that DVC can read dvc.lock and the file in which it notes who uses what.
 
-    DVC writes it in place, many times in a run, and refuses every command once a process was killed while it
-    did. What such a file noted is of no use to anyone.
+    DVC writes both in place, often in a run, and refuses every command once a process was killed while it
+    did. An empty dvc.lock is taken away: DVC then looks at each stage anew and restores what its cache has.
 
     Args:
         root: The project's folder.
     """
+    lock = root / layout.LOCK
+    if lock.is_file() and not lock.stat().st_size:
+        lock.unlink(missing_ok=True)
     path = root / _RWLOCK
     if _is_whole(path):
         return
