@@ -214,6 +214,17 @@ def _serves(process, port):
     return False
 
 
+def _delivering(project):
+    """Start `sync`, and return its process as soon as it writes to the store."""
+    store = project.root / "logs/mlflow.db"
+    before = store.stat().st_mtime_ns
+    command = [sys.executable, "-m", "modelbook", "sync"]
+    process = subprocess.Popen(command, cwd=project.root, stdout=subprocess.DEVNULL)
+    while store.stat().st_mtime_ns == before and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
 def test_a_delivery_that_is_killed_at_any_moment(small, empty_store, *, picture, tmp_path, say):
     """Whenever `sync` is killed, doing it again makes everything as if it had not been."""
     chance = np.random.default_rng(SEED)
@@ -224,17 +235,16 @@ def test_a_delivery_that_is_killed_at_any_moment(small, empty_store, *, picture,
     project.set({"tracking.uri": "null"})
     shutil.copy(empty_store, project.root / "logs/mlflow.db")
     undisturbed = project.copy(tmp_path / "undisturbed" / "houses")
+    process = _delivering(undisturbed)
     began = time.monotonic()
-    assert undisturbed.modelbook("sync").returncode == 0
+    assert process.wait() == 0
     seconds = time.monotonic() - began
     expected = picture(undisturbed.config)
     equal, interrupted = 0, 0
     for number in range(ROUNDS):
         other = project.copy(tmp_path / f"round-{number}" / "houses")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "modelbook", "sync"], cwd=other.root, stdout=subprocess.DEVNULL
-        )
-        time.sleep(chance.uniform(0.4 * seconds, seconds))
+        process = _delivering(other)
+        time.sleep(chance.uniform(0, seconds))
         process.kill()
         interrupted += process.wait() != 0
         for _ in range(2):

@@ -57,6 +57,7 @@ def log_packed_model(
     if logged is None:
         logged = client.create_logged_model(experiment_id, name=_LOGGED_NAME, source_run_id=run_id, tags=tags)
     _ensure_output(client, run, logged.model_id)
+    _unlink(logged, record.file)
     _copy_metrics(client, run, logged.model_id)
     with tempfile.TemporaryDirectory() as name:
         _lay_out(Path(name), record, logged, run=run, files=files, example=example)
@@ -195,6 +196,20 @@ def _copy_metrics(client: "MlflowClient", run: "Run", model_id: str) -> None:
 
 def _relink(source: Path, logged: "LoggedModel", name: str) -> None:
     """Let a local store's copy of a model's file share its blocks on disk with the original."""
-    parts = urlsplit(logged.artifact_location)
-    if parts.scheme == "file" and (stored := Path(unquote(parts.path)) / name).is_file():
+    stored = _stored(logged, name)
+    if stored is not None:
         link_or_copy(source, stored)
+
+
+def _unlink(logged: "LoggedModel", name: str) -> None:
+    """Take away a local store's copy of a model's file, lest MLflow write over the blocks that it shares."""
+    stored = _stored(logged, name)
+    if stored is not None:
+        stored.unlink()
+
+
+def _stored(logged: "LoggedModel", name: str) -> Path | None:
+    """Return where a local store has a model's file; None where it is not there, or elsewhere."""
+    parts = urlsplit(logged.artifact_location)
+    path = Path(unquote(parts.path)) / name
+    return path if parts.scheme == "file" and path.is_file() else None
