@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import zipfile
+import zlib
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from modelbook.errors import ConfigError, ModelRefusedError, NotFoundError
+from modelbook.errors import ConfigError, ModelRefusedError, NotFoundError, StorageError
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import file_hash
 from modelbook.models.digest import model_digest
@@ -71,6 +72,21 @@ def test_two_packings_have_one_digest_and_two_hashes(packed):
     _, first, _ = packed()
     _, second, _ = packed()
     assert first.digest == second.digest
+
+
+def test_a_packed_file_is_an_ordinary_zip(tmp_path):
+    """Python's own zlib finds every checksum right, and is what zipfile uses before and after."""
+    path = tmp_path / "model.skops"
+    weights = np.arange(50_000.0)
+    dump_skops(weights, path)
+    assert zipfile.zlib is zlib
+    with zipfile.ZipFile(path) as file:
+        assert file.testzip() is None
+        assert {entry.compress_type for entry in file.infolist()} == {zipfile.ZIP_DEFLATED}
+    assert path.stat().st_size < weights.nbytes / 2
+    with pytest.raises(StorageError):
+        dump_skops(weights, path / "below a file")
+    assert zipfile.zlib is zlib
 
 
 def test_requirements_are_pinned_and_public(packed):
