@@ -54,9 +54,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             _create(temporary, like=path)
             yield temporary
-            _sync(temporary)
+            sync_to_disk(temporary)
             temporary.replace(path)
-            _sync(path.parent)
+            sync_to_disk(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -143,7 +143,8 @@ def _create(path: Path, *, like: Path) -> None:
         path.chmod(stat.S_IMODE(like.stat().st_mode) | stat.S_IWUSR)
 
 
-def _sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

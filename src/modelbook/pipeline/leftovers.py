@@ -14,7 +14,7 @@ from modelbook.config import Config
 from modelbook.errors import ModelbookError
 from modelbook.pipeline.finding import Finding, amiss, failed
 from modelbook.registry.registry import ModelRegistry
-from modelbook.tracking.outbox import FOLDER as OUTBOX
+from modelbook.tracking.outbox import waiting
 from modelbook.tracking.places import experiment_folder
 
 _WRITTEN_TO = ("config", "data", "logs", "models", "reports")
@@ -37,9 +37,9 @@ def find_leftovers(config: Config) -> Iterator[Finding]:
 
 
 def _outbox(config: Config) -> Iterator[Finding]:
-    waiting = len(list(config.path(OUTBOX).glob("[!.]*/events.jsonl")))
-    if waiting:
-        runs = f"{waiting} run{'s' if waiting > 1 else ''}"
+    count = len(waiting(config))
+    if count:
+        runs = f"{count} run{'s' if count > 1 else ''}"
         hint = "`modelbook sync` delivers it, and so does the next run that reaches the store"
         yield amiss("outbox", f"{runs} with something that the tracking store does not have yet", hint)
 

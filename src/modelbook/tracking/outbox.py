@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from modelbook.config import Config
 from modelbook.errors import ModelbookError
-from modelbook.files import link_or_copy, storage_errors, whole_file, write_whole
+from modelbook.files import link_or_copy, storage_errors, sync_to_disk, whole_file, write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.tracking.events import Event, RunEnded, RunStarted, read_event
 
@@ -52,8 +52,12 @@ class Outbox:
 
     @property
     def exists(self) -> bool:
-        """Whether anything waits in it."""
-        return self._path.is_file()
+        """Whether anything waits in it: a first line that was never finished counts for nothing."""
+        try:
+            with self._path.open("rb") as file:
+                return file.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return False
 
     @property
     def is_refused(self) -> bool:
@@ -177,7 +181,7 @@ class Outbox:
 
     def _cut_torn_line(self) -> None:
         self._checksum, end = "", 0
-        if not self.exists:
+        if not self._path.is_file():
             return
         for checksum, _, place in self._lines():
             self._checksum, end = checksum, place
@@ -197,7 +201,7 @@ def waiting(config: Config) -> list[Outbox]:
     for removed in folder.glob(f"{_REMOVED}*"):
         shutil.rmtree(removed, ignore_errors=True)
     found = [Outbox(path.parent) for path in folder.glob(f"[!.]*/{_EVENTS}")]
-    return sorted(found, key=_began)
+    return sorted((outbox for outbox in found if outbox.exists), key=_began)
 
 
 def waiting_events(config: Config) -> list[list[Event]]:
@@ -277,12 +281,4 @@ def _append_line(path: Path, line: bytes) -> None:
         finally:
             os.close(handle)
         if not size:
-            _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            sync_to_disk(path.parent)

@@ -40,9 +40,9 @@ def test_an_outbox(config: Config, *, count: int, words: str):
     """What waits for the tracking store is counted, and `sync` named."""
     for number in range(count):
         config.path(f"logs/outbox/{number}").mkdir(parents=True)
-        config.path(f"logs/outbox/{number}/events.jsonl").touch()
+        config.path(f"logs/outbox/{number}/events.jsonl").write_text("…\n")
     config.path("logs/outbox/.removed").mkdir(parents=True)
-    config.path("logs/outbox/.removed/events.jsonl").touch()
+    config.path("logs/outbox/.removed/events.jsonl").write_text("…\n")
     finding = only(config)
     assert (finding.name, finding.detail.startswith(words)) == ("outbox", True)
     assert "`modelbook sync`" in finding.hint

@@ -112,6 +112,19 @@ def test_a_line_of_another_version_is_said(config, monkeypatch):
     assert "line 2" in caught.value.where
 
 
+def test_a_first_line_that_was_never_finished_is_nothing(config):
+    """On a disk that was full from the first byte on nothing waits, and the run can begin there anew."""
+    path = config.path("logs/outbox/a1/events.jsonl")
+    path.parent.mkdir(parents=True)
+    for torn in (b"", b"0123456789abcdef {"):
+        path.write_bytes(torn)
+        outbox = outbox_of(config, "a1")
+        assert (outbox.exists, waiting(config)) == (False, [])
+        outbox.hold().append(START, {})
+        outbox.release()
+        assert Outbox(outbox.folder).events() == [START]
+
+
 def test_files_are_kept_once(config, tmp_path):
     """A file is kept by its content, once; a shared one takes no second space, another is a copy."""
     outbox = outbox_of(config, "a1").hold()
