@@ -9,6 +9,8 @@ import time
 import orjson
 import pytest
 
+from modelbook.tracking.abandoned import PROCESS_TAG, process_tags
+
 OWN = '''
 import time
 from pathlib import Path
@@ -138,6 +140,16 @@ def test_a_killed_process_leaves_no_lock_and_no_open_run(slow):
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+def test_a_run_left_open_is_closed_by_one_without_work(project):
+    """A command that finds everything done marks it too, by asking the database alone."""
+    tags = process_tags(project.config) | {PROCESS_TAG: "1 0"}  # process 1 began at another time
+    experiment = project.recorded[0].info.experiment_id
+    left = project.client.create_run(experiment, tags=tags).info.run_id
+    outcome = project.run()
+    assert {stage.status for stage in outcome.stages} == {"cached"}
+    assert project.client.get_run(left).info.status == "KILLED"
+
+
 def test_a_killed_dvc_repro_leaves_no_stage_at_work(slow):
     """With `dvc repro` killed, the stage that it started ends too and closes its run as KILLED."""
     code, said = stop_in_fit(slow, ("dvc", "repro"), signal.SIGKILL, kill=os.kill)

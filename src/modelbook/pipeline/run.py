@@ -18,7 +18,7 @@ from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.packages import note_packages
 from modelbook.pipeline.reasons import reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
-from modelbook.pipeline.syncing import deliver_waiting
+from modelbook.pipeline.syncing import close_left_open, deliver_waiting
 from modelbook.pipeline.workspace import dvc_errors, mend_lock, track
 from modelbook.records import (
     EvaluationReport,
@@ -276,6 +276,7 @@ def _ensure_recorded(config: Config, results: list[StageResult], *, log: Pipelin
     if results[-1].name == "register" and results[-1].status is StageStatus.RAN:
         return
     if _is_on_record(config) and config.path(layout.REPORT).is_file():
+        close_left_open(config, log)
         return
     log.warning("the run that made these outputs is not on record: entering it")
     results[:] = [result for result in results if result.name != "register"]

@@ -12,7 +12,7 @@ from modelbook.logs import PipelineLogger, now
 from modelbook.pipeline import layout
 from modelbook.records import EvaluationReport, Record, RunMetadata
 from modelbook.registry.registry import ModelRegistry
-from modelbook.tracking.abandoned import close_abandoned
+from modelbook.tracking.abandoned import close_abandoned, may_hold_abandoned
 from modelbook.tracking.delivery import DeliveredRun, deliver
 from modelbook.tracking.events import GATE_TAG, TagsSet
 from modelbook.tracking.outbox import FOLDER, Outbox, began, outbox_of, waiting
@@ -79,6 +79,15 @@ def deliver_waiting(config: Config, log: PipelineLogger) -> None:
     if error is not None:
         runs = f"{len(report.waiting)} run{'s' if len(report.waiting) > 1 else ''}"
         log.warning(f"{error.what} ({error.where}: {error.got}): {runs} still waiting in logs/outbox")
+
+
+def close_left_open(config: Config, log: PipelineLogger) -> None:
+    """Mark the runs as killed that a killed process of this project left open, where the store answers."""
+    if not config.training.enable_mlflow or not may_hold_abandoned(config):
+        return
+    with suppress(TrackingStoreError):  # the next run that writes there tries again, and says so
+        for run_id in close_abandoned(open_writer(config).client, config, moment=now()):
+            log.info(f"run {run_id} was left open by a process that is gone: it is marked as KILLED")
 
 
 def deliver_before(stage: str, config: Config) -> None:

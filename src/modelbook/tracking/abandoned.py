@@ -7,6 +7,10 @@ gone. Where the operating system does not say all of this, a run says nothing of
 
 import os
 import platform
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING
 from modelbook.config import Config
 from modelbook.tracking.events import UID_TAG
 from modelbook.tracking.outbox import outbox_of
-from modelbook.tracking.store import store_errors
+from modelbook.tracking.store import read_only, sqlite_path, store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +31,10 @@ BOOT_TAG = "modelbook.boot"
 PROJECT_TAG = "modelbook.project"
 PROCESS_TAG = "modelbook.process"
 
+_TAGS_OF_OPEN_RUNS = """
+    SELECT tags.run_uuid, tags.key, tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid
+    WHERE runs.status = 'RUNNING' AND runs.lifecycle_stage = 'active' AND tags.key LIKE 'modelbook.%'
+"""
 _PROC = Path("/proc")
 _AT_MOST = 100
 _GONE = frozenset("ZXx")  # a zombie has ended, and waits for its parent to notice
@@ -69,10 +77,34 @@ def close_abandoned(client: "MlflowClient", config: Config, *, moment: datetime)
     if not tags:
         return ()
     with store_errors(config.tracking_uri):
-        gone = [run.info.run_id for run in _open_runs(client, tags) if _is_abandoned(run, config)]
+        found = _open_runs(client, tags)
+        gone = [run.info.run_id for run in found if _is_abandoned(run.data.tags, config)]
         for run_id in gone:
             client.set_terminated(run_id, status="KILLED", end_time=int(moment.timestamp() * 1000))
     return tuple(gone)
+
+
+def may_hold_abandoned(config: Config) -> bool:
+    """Return whether a store may hold runs to be closed.
+
+    SQLite is asked directly, in 2 ms; of another store the answer is yes where processes can be told apart.
+    Importing MLflow for the question would take longer than all else that a run without work does.
+    """
+    path, tags = sqlite_path(config.tracking_uri), process_tags(config)
+    if path is None or not tags:
+        return bool(tags)
+    if not path.is_file():
+        return False
+    try:
+        with closing(read_only(path)) as database:
+            rows = database.execute(_TAGS_OF_OPEN_RUNS).fetchall()
+    except sqlite3.Error:
+        return True
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for run_id, name, value in rows:
+        found[run_id][name] = value
+    own = {name: tags[name] for name in (HOST_TAG, BOOT_TAG, PROJECT_TAG)}
+    return any(own.items() <= run.items() and _is_abandoned(run, config) for run in found.values())
 
 
 def _open_runs(client: "MlflowClient", tags: dict[str, str]) -> "Iterable[Run]":
@@ -84,12 +116,12 @@ def _open_runs(client: "MlflowClient", tags: dict[str, str]) -> "Iterable[Run]":
     )
 
 
-def _is_abandoned(run: "Run", config: Config) -> bool:
-    process = str(run.data.tags.get(PROCESS_TAG, ""))
+def _is_abandoned(tags: Mapping[str, str], config: Config) -> bool:
+    process = str(tags.get(PROCESS_TAG, ""))
     pid = process.partition(" ")[0]
     if not pid.isdecimal() or _process(int(pid)) == process:
         return False
-    uid = run.data.tags.get(UID_TAG)
+    uid = tags.get(UID_TAG)
     return not (uid and outbox_of(config, uid).exists)
 
 

@@ -128,7 +128,7 @@ def knows(config: Config, *, run_id: str, model: str, version: str | None) -> bo
     if not path.is_file():
         return False
     try:
-        with closing(_read_only(path)) as database:
+        with closing(read_only(path)) as database:
             return _database_knows(database, run_id=run_id, model=model, version=version)
     except sqlite3.Error:
         return _client_knows(config, run_id=run_id, model=model, version=version)
@@ -147,7 +147,7 @@ def aliased_version(config: Config, *, model: str, alias: str) -> str | None:
         return None
     if path is not None:
         query = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
-        with suppress(sqlite3.Error), closing(_read_only(path)) as database:
+        with suppress(sqlite3.Error), closing(read_only(path)) as database:
             row = database.execute(query, (model, alias)).fetchone()
             return None if row is None else str(row[0])
     client = open_client(config)
@@ -172,7 +172,8 @@ def _reason(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: Path) -> sqlite3.Connection:
+    """Return a connection to a SQLite store that cannot change it."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from modelbook.config import Config, load_config
 from modelbook.tracking import abandoned
-from modelbook.tracking.abandoned import close_abandoned, process_tags
+from modelbook.tracking.abandoned import close_abandoned, may_hold_abandoned, process_tags
 from modelbook.tracking.store import open_client
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -60,15 +60,18 @@ def status(client: MlflowClient, run_id: str) -> str:
 def test_a_run_whose_process_is_gone(client: MlflowClient, config: Config, open_run):
     """An open run of this project whose process has ended is marked as killed, now."""
     run_id = open_run()
+    assert may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == (run_id,)
     info = client.get_run(run_id).info
     assert (info.status, info.end_time) == ("KILLED", int(NOW.timestamp() * 1000))
+    assert not may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == ()
 
 
 def test_a_run_at_work(client: MlflowClient, config: Config):
     """A run of a process that lives, as this one, is left alone."""
     run_id = client.create_run("0", tags=process_tags(config)).info.run_id
+    assert not may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == ()
     assert status(client, run_id) == "RUNNING"
 
@@ -76,6 +79,7 @@ def test_a_run_at_work(client: MlflowClient, config: Config):
 def test_a_process_id_that_is_used_again(client: MlflowClient, config: Config, open_run):
     """A process with the id of the former one, started at another time, is another process."""
     run_id = open_run(process=f"{os.getpid()} 1")
+    assert may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == (run_id,)
 
 
@@ -94,6 +98,7 @@ def test_a_process_id_that_is_used_again(client: MlflowClient, config: Config, o
 def test_the_runs_of_others(client: MlflowClient, config: Config, *, open_run, tags: dict[str, str]):
     """A run of another machine, boot or project, and one that does not say, is left alone."""
     run_id = open_run(**tags)
+    assert not may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == ()
     assert status(client, run_id) == "RUNNING"
 
@@ -101,6 +106,7 @@ def test_the_runs_of_others(client: MlflowClient, config: Config, *, open_run, t
 def test_a_run_of_another_experiment(client: MlflowClient, config: Config, open_run):
     """A run is found wherever it was recorded: the experiment may have been renamed in the settings."""
     run_id = open_run(client.create_experiment("before"))
+    assert may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == (run_id,)
 
 
@@ -108,7 +114,8 @@ def test_a_run_that_waits_in_the_outbox(client: MlflowClient, config: Config, op
     """A run of which something waits for delivery is closed by its delivery."""
     run_id = open_run(uid="abc")
     config.path("logs/outbox/abc").mkdir(parents=True)
-    config.path("logs/outbox/abc/events.jsonl").touch()
+    config.path("logs/outbox/abc/events.jsonl").write_text("…\n")
+    assert not may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == ()
     assert status(client, run_id) == "RUNNING"
 
@@ -118,6 +125,7 @@ def test_a_run_that_has_ended(client: MlflowClient, config: Config, *, open_run,
     """A run that has ended stays as it is."""
     run_id = open_run()
     client.set_terminated(run_id, status=ending)
+    assert not may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == ()
     assert status(client, run_id) == ending
 
@@ -146,5 +154,6 @@ def test_a_system_that_does_not_say(
     run_id = open_run()
     monkeypatch.setattr(abandoned, "_PROC", tmp_path / "nothing")
     assert process_tags(config) == {}
+    assert not may_hold_abandoned(config)
     assert close_abandoned(client, config, moment=NOW) == ()
     assert status(client, run_id) == "RUNNING"
