@@ -1,13 +1,19 @@
-"""What the slow tests share: a watch over a file that others write, and a way to say what was measured."""
+"""What the slow tests share: a watch over a file, a server that can be cut off, a small project."""
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import numpy as np
+import polars as pl
 import pytest
+
+ROWS = 500
 
 
 @pytest.fixture
@@ -61,3 +67,104 @@ def watching():
             thread.join()
 
     return watch
+
+
+class Proxy:
+    """Passes bytes on to a server, until it is cut: then it refuses everyone, until it is mended."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self._server = (parts.hostname, parts.port)
+        self._open: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+        self._left: int | None = None
+        self.passed = 0
+        self.port = 0
+        self.mend()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def mend(self) -> None:
+        """Listen, and pass on what comes."""
+        self._left = None
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection, and listen no more."""
+        listener, self._listener = self._listener, None
+        for connection in filter(None, (listener, *self._open)):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self._open.clear()
+
+    def cut_after(self, number: int) -> None:
+        """Cut as soon as so many pieces of requests were passed on."""
+        self._left = number
+
+    def _serve(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(self._server)
+                self._open += [client, server]
+                for pair in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, destination: socket.socket, is_request: bool) -> None:  # noqa: FBT001
+        with suppress(OSError):
+            while content := source.recv(65536):
+                destination.sendall(content)
+                if is_request:
+                    self._count()
+        for connection in (source, destination):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _count(self) -> None:
+        self.passed += 1
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0 and self._listener is not None:
+                self.cut()
+
+
+@pytest.fixture
+def proxy(mlflow_server):
+    """Return a way to the tracking server that can be cut and mended."""
+    proxy = Proxy(mlflow_server)
+    yield proxy
+    proxy.cut()
+
+
+@pytest.fixture(scope="session")
+def small(make_project, tmp_path_factory):
+    """A project of few rows and trees that has not run yet."""
+    numbers = np.random.default_rng(20261122)
+    area = numbers.uniform(30, 200, ROWS)
+    table = pl.DataFrame({"area": area, "price": 1000 * area + numbers.normal(0, 5000, ROWS)})
+    project = make_project(tmp_path_factory.mktemp("small") / "houses", table, target="price")
+    project.set({"evaluation.thresholds.rmse.max": "1000000"})
+    return project
+
+
+@pytest.fixture
+def copy_for(small, tmp_path):
+    """Return a function that copies the project, with an experiment and a model of its own."""
+
+    def copy(name, address):
+        project = small.copy(tmp_path / name / "houses")
+        own = {
+            "tracking.experiment": f"{tmp_path.name}-{name}",
+            "tracking.model_name": f"{tmp_path.name}-{name}",
+        }
+        project.set({"tracking.uri": address, **own})
+        return project
+
+    return copy

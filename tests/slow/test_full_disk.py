@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -36,8 +37,13 @@ def fill(disk: Path, *, left_kb: int) -> None:
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_kb * 1024)
 
 
-def fill_at(moment: str, monkeypatch, disk: Path, *, left_kb: int) -> None:
-    """See to it that a disk is full from a moment of the run on."""
+def run_and_fill(project, moment: str, *, left_kb: int) -> subprocess.CompletedProcess[str]:
+    """Run a project in a process of its own, whose disk is full from a moment on."""
+    return project.call(sys.executable, __file__, moment, str(left_kb), timeout_s=300)
+
+
+def fill_at(moment: str, disk: Path, *, left_kb: int) -> None:
+    """See to it that a disk is full from a moment of this process's run on."""
     when, _, name = moment.partition(" ")
     if when == "start":
         fill(disk, left_kb=left_kb)
@@ -51,7 +57,7 @@ def fill_at(moment: str, monkeypatch, disk: Path, *, left_kb: int) -> None:
         if when == "after":
             fill(disk, left_kb=left_kb)
 
-    monkeypatch.setattr(stages, "STAGES", {**stages.STAGES, name: stage})
+    stages.STAGES = {**stages.STAGES, name: stage}
 
 
 def half_written(project) -> list[str]:
@@ -75,24 +81,29 @@ def half_written(project) -> list[str]:
 
 @pytest.mark.parametrize("left_kb", LEFT_KB)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_full_disk(finished_project, small_disk, modelbook, *, moment, left_kb):
+def test_full_disk(finished_project, small_disk, *, moment, left_kb):
     """The run says what is full, the store's database included; with space freed the next one succeeds."""
     project = finished_project.copy(small_disk / "houses")
     with (project.root / project.config.data.raw).open("a") as file:
         file.write("50,2,Brno,51000\n")
-    with pytest.MonkeyPatch.context() as patch:
-        fill_at(moment, patch, small_disk, left_kb=left_kb)
-        answer = modelbook("-C", project.root, "run")
-    assert answer.code in {0, 1, 7}, answer.stderr
-    if answer.code:
+    answer = run_and_fill(project, moment, left_kb=left_kb)
+    assert answer.returncode in {0, 1, 7}, answer.stderr
+    if answer.returncode:
         assert "No space left on device" in answer.stderr or "disk is full" in answer.stderr, answer.stderr
         assert "unexpected error" not in answer.stderr
         assert "Traceback" not in answer.stderr
     assert half_written(project) == []
     (small_disk / "ballast").unlink()
-    answer = modelbook("-C", project.root, "--json", "run")
-    assert answer.code == 0, answer.stderr
+    answer = project.modelbook("--json", "run")
+    assert answer.returncode == 0, answer.stderr
     assert orjson.loads(answer.stdout)["model"]["version"] == "2"
     assert project.versions == [1, 2]
     assert [entry["mlflow_version"] for entry in project.registry] == ["1", "2"]
     assert not [run for run in project.recorded if run.info.status == "RUNNING"]
+
+
+if __name__ == "__main__":
+    from modelbook.cli.main import main
+
+    fill_at(sys.argv[1], Path.cwd().parent, left_kb=int(sys.argv[2]))
+    main(["run"])

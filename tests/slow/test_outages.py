@@ -1,16 +1,13 @@
 """A tracking server that dies at any moment of a run, and a delivery that is killed at any moment."""
 
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import numpy as np
-import polars as pl
 import psutil
 import pytest
 
@@ -21,7 +18,6 @@ pytestmark = pytest.mark.slow
 ROUNDS = 20
 KILLED_SERVERS = 3
 SEED = 20261122
-ROWS = 500
 OF_EACH_RUN = {
     "uid",
     "project",
@@ -32,99 +28,6 @@ OF_EACH_RUN = {
     "record_sha256",
 }
 OF_EACH_FILE = {"config.yaml", "metadata.json", "evaluation_report.json", "report.html", "uncommitted.patch"}
-
-
-class Proxy:
-    """Passes bytes on to a server, until it is cut: then it refuses everyone, until it is mended."""
-
-    def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
-        self._server = (parts.hostname, parts.port)
-        self._open: list[socket.socket] = []
-        self._listener: socket.socket | None = None
-        self._left: int | None = None
-        self.passed = 0
-        self.port = 0
-        self.mend()
-
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def mend(self) -> None:
-        """Listen, and pass on what comes."""
-        self._left = None
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
-
-    def cut(self) -> None:
-        """Break every connection, and listen no more."""
-        listener, self._listener = self._listener, None
-        for connection in filter(None, (listener, *self._open)):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        self._open.clear()
-
-    def cut_after(self, number: int) -> None:
-        """Cut as soon as so many pieces of requests were passed on."""
-        self._left = number
-
-    def _serve(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(self._server)
-                self._open += [client, server]
-                for pair in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, destination: socket.socket, is_request: bool) -> None:  # noqa: FBT001
-        with suppress(OSError):
-            while content := source.recv(65536):
-                destination.sendall(content)
-                if is_request:
-                    self._count()
-        for connection in (source, destination):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-
-    def _count(self) -> None:
-        self.passed += 1
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0 and self._listener is not None:
-                self.cut()
-
-
-@pytest.fixture(scope="module")
-def small(make_project, tmp_path_factory):
-    """A project of few rows and trees that has not run yet."""
-    numbers = np.random.default_rng(SEED)
-    area = numbers.uniform(30, 200, ROWS)
-    table = pl.DataFrame({"area": area, "price": 1000 * area + numbers.normal(0, 5000, ROWS)})
-    project = make_project(tmp_path_factory.mktemp("small") / "houses", table, target="price")
-    project.set({"evaluation.thresholds.rmse.max": "1000000"})
-    return project
-
-
-@pytest.fixture
-def copy_for(small, tmp_path):
-    """Return a function that copies the project, with an experiment and a model of its own."""
-
-    def copy(name, address):
-        project = small.copy(tmp_path / name / "houses")
-        own = {
-            "tracking.experiment": f"{tmp_path.name}-{name}",
-            "tracking.model_name": f"{tmp_path.name}-{name}",
-        }
-        project.set({"tracking.uri": address, **own})
-        return project
-
-    return copy
 
 
 def essence(picture):
@@ -157,11 +60,10 @@ def delivered_twice(project, picture):
     return essence(once)
 
 
-def test_a_server_that_dies_at_any_moment(copy_for, mlflow_server, *, picture, say):
+def test_a_server_that_dies_at_any_moment(copy_for, proxy, *, picture, say):
     """Whenever the server dies, the run ends well and, once delivered, equals an undisturbed one."""
     chance = np.random.default_rng(SEED)
     say(f"seed {SEED}")
-    proxy = Proxy(mlflow_server)
     undisturbed = copy_for("undisturbed", proxy.address)
     assert undisturbed.run(use_dvc=False).recorded == "mlflow"
     pieces, expected = proxy.passed, essence(picture(undisturbed.config))
@@ -173,7 +75,6 @@ def test_a_server_that_dies_at_any_moment(copy_for, mlflow_server, *, picture, s
         proxy.cut()
         proxy.mend()
         equal += delivered_twice(project, picture) == expected
-    proxy.cut()
     say(f"{equal} of {ROUNDS} equal; {recorded.count('outbox')} of them went through the outbox")
     assert equal == ROUNDS
 
