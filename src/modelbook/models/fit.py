@@ -14,6 +14,8 @@ from modelbook.errors import ConfigError, DataInvalidError, ModelbookError
 from modelbook.features.engineer import FeatureEngineer, transform_errors
 from modelbook.models.estimators import build_estimator, distributions, hyperparameter_error, thread_count
 
+_THREADS = ("n_jobs", "n_threads")
+
 
 def fit_pipeline(
     config: Config, X: pd.DataFrame, *, y: npt.NDArray[Any], transformer: BaseEstimator | None = None
@@ -63,7 +65,7 @@ def estimator_error(config: Config, error: Exception) -> ConfigError | DataInval
 
 
 def set_single_threaded(estimator: Any) -> None:
-    """Set every `n_jobs` of a fitted estimator, and of the estimators inside it, to 1."""
+    """Set every `n_jobs` and `n_threads` of a fitted estimator, and of the estimators inside it, to 1."""
     seen: set[int] = set()
     waiting = [estimator]
     while waiting:
@@ -72,8 +74,8 @@ def set_single_threaded(estimator: Any) -> None:
             continue
         seen.add(id(value))
         if isinstance(value, BaseEstimator):
-            if value.get_params(deep=False).get("n_jobs") is not None:
-                value.set_params(n_jobs=1)
+            given = value.get_params(deep=False)
+            value.set_params(**{name: 1 for name in _THREADS if given.get(name) is not None})
             waiting.extend(vars(value).values())
         else:
             waiting.extend(_members(value))
