@@ -234,7 +234,7 @@ def test_a_finished_run_is_entered_once_and_whole(uri, finished_project, tmp_pat
     """A run that another store recorded is entered with its own times, values and model, once."""
     project = finished_project.copy(tmp_path / "houses")
     project.set({"tracking.uri": uri, "tracking.experiment": tmp_path.name})
-    metadata = project.metadata
+    metadata = project.metadata.model_copy(update={"experiment": tmp_path.name})
     ids = [ensure_entered(MLflowTracker(project.config), metadata, project.config) for _ in range(2)]
     assert len(set(ids)) == 1
     (run,) = project.recorded
