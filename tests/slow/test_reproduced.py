@@ -10,8 +10,8 @@ import pytest
 
 from modelbook.cli.main import main
 from modelbook.models.estimators import CATALOGUE
-from modelbook.pipeline.comparison import Verdict
 from modelbook.pipeline.reproduce import reproduce_run
+from modelbook.pipeline.verdict import Verdict
 from modelbook.scaffold.project import create_project
 from modelbook.scaffold.source import choose_source
 

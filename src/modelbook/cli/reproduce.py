@@ -9,8 +9,8 @@ from modelbook.cli.console import Console
 from modelbook.errors import NotReproducedError
 
 if TYPE_CHECKING:
-    from modelbook.pipeline.comparison import Check
     from modelbook.pipeline.reproduce import Reproduction
+    from modelbook.pipeline.verdict import Check
 
 _COLOURS = {"identical": "green", "equivalent": "yellow", "different": "red"}
 _LONGEST = 32
@@ -45,7 +45,7 @@ def reproduce(
 
 
 def _print(console: Console, result: "Reproduction") -> None:
-    from modelbook.pipeline.comparison import TOLERANCE
+    from modelbook.pipeline.verdict import TOLERANCE
 
     console.line()
     console.table(("what", "recorded", "reproduced", "equal"), [_row(check) for check in result.checks])

@@ -15,7 +15,11 @@ from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
 from modelbook.pipeline.again import run_again
-from modelbook.pipeline.comparison import (
+from modelbook.pipeline.environment import environment_changes, recorded_python
+from modelbook.pipeline.recorded import RecordedRun, find_recorded
+from modelbook.pipeline.recording import enter_run, parameters
+from modelbook.pipeline.supply import bring_data
+from modelbook.pipeline.verdict import (
     Check,
     Verdict,
     changed_settings,
@@ -23,10 +27,6 @@ from modelbook.pipeline.comparison import (
     compare_outcomes,
     judge_outcomes,
 )
-from modelbook.pipeline.environment import environment_changes, recorded_python
-from modelbook.pipeline.recorded import RecordedRun, find_recorded
-from modelbook.pipeline.recording import enter_run, parameters
-from modelbook.pipeline.supply import bring_data
 from modelbook.pipeline.worktree import recorded_worktree, replaced_files
 from modelbook.records import (
     CodeState,
