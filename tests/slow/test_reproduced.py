@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from modelbook.cli.main import main
+from modelbook.errors import ModelRefusedError
 from modelbook.models.estimators import CATALOGUE
 from modelbook.pipeline.reproduce import reproduce_run
 from modelbook.pipeline.verdict import Verdict
@@ -219,8 +220,8 @@ def test_one_line_of_code_changed(own, capsys):
     assert any(cause.startswith("code: features.py: ") for cause in answer["causes"])
 
 
-def test_a_patch_tampered_with(own, capsys):
-    """A recorded patch that was changed in the store: `different`, and the record is said to be at odds."""
+def test_a_patch_tampered_with(own):
+    """A recorded patch that was changed in the store is refused: none of its code is run."""
     own.write("features.py", FEATURES.replace("100", "1000"))
     own.run()
     run = own.client.get_run(own.metadata.run_id)
@@ -230,10 +231,11 @@ def test_a_patch_tampered_with(own, capsys):
     lineage = own.metadata.lineage.model_copy(update={"code": code_state.model_copy(update={"patch": other})})
     path.unlink()
     own.metadata.model_copy(update={"lineage": lineage}).write(path)
-    code, answer = failed(own, capsys)
-    assert (code, answer["verdict"]) == (6, "different")
-    assert any("patch_sha256" in cause for cause in answer["causes"])
-    assert any(cause.startswith("code: features.py: ") for cause in answer["causes"])
+    runs = len(own.recorded)
+    with pytest.raises(ModelRefusedError, match="the run's record contradicts itself") as caught:
+        reproduce_run(own.root, own.metadata.run_id)
+    assert "patch_sha256" in (caught.value.got or "")
+    assert len(own.recorded) == runs
 
 
 def other_versions(monkeypatch, versions):
@@ -243,7 +245,8 @@ def other_versions(monkeypatch, versions):
     def distributions(**options):
         for distribution in installed(**options):
             if distribution.name in versions:
-                yield type("Other", (), {"name": distribution.name, "version": versions[distribution.name]})
+                text = f"Name: {distribution.name}\nVersion: {versions[distribution.name]}\n"
+                yield type("Other", (), {"read_text": lambda _, __, text=text: text})()
             else:
                 yield distribution
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from modelbook.config import Config
     from modelbook.tracking.runs import RunSummary
 
+_AT_MOST = 20
 _SHOWN = {"regression": ("rmse", "mae", "r2_score"), "classification": ("accuracy", "f1", "roc_auc")}
 
 
@@ -19,7 +20,9 @@ def runs(
     *,
     sort: Annotated[str | None, typer.Option(help="Order by, as in metrics.test_rmse.")] = None,
     query: Annotated[str, typer.Option("--filter", help="Which, as in \"params.x = '300'\".")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="The most to show.")] = 20,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="The most to show: 20, or to export: all of them.")
+    ] = None,
     export: Annotated[
         Path | None, typer.Option(help="Write them to FILE.csv, FILE.json or FILE.html.", metavar="FILE")
     ] = None,
@@ -30,10 +33,13 @@ def runs(
 
     console: Console = context.obj
     config = load_config(Path.cwd())
-    found = list_runs(config, sort=sort, query=query, limit=limit)
-    if export is not None:
-        from modelbook.pipeline.export import export_runs
+    if export is None:
+        found = list_runs(config, sort=sort, query=query, limit=limit or _AT_MOST)
+    else:
+        from modelbook.pipeline.export import check_form, export_runs
 
+        check_form(export)
+        found = list_runs(config, sort=sort, query=query, limit=limit)
         export_runs(found, export)
     console.document([run.model_dump(mode="json") for run in found])
     if not found:

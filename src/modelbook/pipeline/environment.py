@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,16 @@ from pathlib import Path
 from filelock import FileLock
 
 import modelbook
-from modelbook.errors import NotFoundError
+from modelbook.errors import ModelRefusedError, NotFoundError
 from modelbook.files import storage_errors, write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.records import Environment
+from modelbook.tracking.lineage import packages_hash
 
 _OWN = "modelbook"
 _COMPLETE = "complete"
 _SHOWN = 5
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
 
 def environment_changes(recorded: Environment, now: Environment) -> tuple[str, ...]:
@@ -53,11 +56,13 @@ def recorded_python(environment: Environment, *, log: PipelineLogger) -> Path:
         log: What goes on is said here.
 
     Raises:
+        ModelRefusedError: The record holds something else than names and versions.
         NotFoundError: uv is not installed, or a recorded package or Python is not to be had.
         StorageError: The folder cannot be written or the disk is full.
     """
     uv = _find_uv()
-    folder = _cache_folder() / environment.sha256[:16]
+    _refuse_strange(environment)
+    folder = _cache_folder() / packages_hash(environment.python, environment.packages)[:16]
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +77,18 @@ def recorded_python(environment: Environment, *, log: PipelineLogger) -> Path:
         if environment.packages.get(_OWN) == modelbook.__version__:
             _copy_own(python)
     return python
+
+
+def _refuse_strange(environment: Environment) -> None:
+    """Refuse what is no version and no package's name: uv would read an address, an option or a path."""
+    words = [environment.python, *environment.packages, *environment.packages.values()]
+    if strange := [word for word in words if not _PLAIN.fullmatch(word)]:
+        raise ModelRefusedError(
+            "the recorded environment holds more than names and versions",
+            got=", ".join(strange[:3]),
+            expected="letters, digits and . _ - + !",
+            hint="make the run again with the packages installed now, without --env recorded",
+        )
 
 
 def _build(uv: str, folder: Path, *, python: Path, environment: Environment) -> None:

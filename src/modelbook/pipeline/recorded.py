@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from modelbook.config import Config
-from modelbook.errors import ModelbookError, NotFoundError, TrackingStoreError, UsageError
+from modelbook.errors import ModelbookError, ModelRefusedError, NotFoundError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
 from modelbook.records import Lineage, ModelVersion, RunMetadata
@@ -52,7 +52,7 @@ class RecordedRun:
         run_id: Its id in the store; its uid where there is none.
         metadata: Its record.
         predictions: What it predicted for the test rows; None where that was not kept.
-        faults: Where parts of the record contradict each other, one each.
+        faults: Which of its files in the store are not what the record holds of them, one each.
     """
 
     run_id: str
@@ -77,6 +77,7 @@ def find_recorded(config: Config, ref: str, log: PipelineLogger) -> RecordedRun:
         log: What goes on is said here.
 
     Raises:
+        ModelRefusedError: The record contradicts itself or the run's tags.
         NotFoundError: There is no such run or version, or it was not made by the pipeline.
         UsageError: That is no reference to a version.
     """
@@ -175,15 +176,12 @@ def _read_store(config: Config, run_id: str) -> RecordedRun | None:
     if held is None or journal.METADATA_FILE not in held.files:
         return None
     metadata = _parsed(held.files[journal.METADATA_FILE], where=f"run {run_id}")
+    _refuse_contradiction([*_own_faults(metadata.lineage), *_tag_faults(metadata, held.tags)], run_id)
     return RecordedRun(
         run_id=run_id,
         metadata=metadata,
         predictions=_table(held.files.get(journal.PREDICTIONS_FILE)),
-        faults=(
-            *_own_faults(metadata.lineage),
-            *_tag_faults(metadata, held.tags),
-            *_file_faults(metadata, held.files),
-        ),
+        faults=tuple(_file_faults(metadata, held.files)),
     )
 
 
@@ -193,7 +191,8 @@ def _in_journal(config: Config, names: _Names) -> RecordedRun | None:
             kept = config.path(journal.FOLDER) / run.uid / journal.PREDICTIONS_FILE
             path = kept if kept.is_file() else _lying(config, run)
             content = path.read_bytes() if path and path.is_file() else None
-            return RecordedRun(names.run_id, run, _table(content), tuple(_own_faults(run.lineage)))
+            _refuse_contradiction(_own_faults(run.lineage), names.run_id)
+            return RecordedRun(names.run_id, run, _table(content))
     return None
 
 
@@ -223,6 +222,18 @@ def _table(content: bytes | None) -> pl.DataFrame | None:
         return pl.read_parquet(BytesIO(content))
     except (pl.exceptions.PolarsError, OSError):
         return None
+
+
+def _refuse_contradiction(faults: list[str], run_id: str) -> None:
+    """Refuse a record that is at odds with its hashes or tags, before any of its code or packages is used."""
+    if faults:
+        raise ModelRefusedError(
+            "the run's record contradicts itself: nothing of it is run",
+            where=f"run {run_id}, {journal.METADATA_FILE}",
+            got="; ".join(faults),
+            expected="the hashes that the record and the run's tags give",
+            hint="somebody changed one or the other since; restore it from a backup",
+        )
 
 
 def _own_faults(lineage: Lineage) -> list[str]:

@@ -8,6 +8,7 @@ from modelbook.config import Config
 from modelbook.files import write_whole
 from modelbook.pipeline import layout
 from modelbook.records import RunMetadata
+from modelbook.tracking.abandoned import process_tags
 from modelbook.tracking.events import UID_TAG, RunStarted
 from modelbook.tracking.lineage import lineage_tags
 
@@ -52,21 +53,21 @@ def ensure_entered(tracker: "MLflowTracker", metadata: RunMetadata, config: Conf
     Raises:
         TrackingStoreError: The store refuses what it is told.
     """
-    if tracker.resume_run(_beginning(metadata)) != "FINISHED":
+    if tracker.resume_run(_beginning(metadata, config)) != "FINISHED":
         enter_run(tracker, metadata, config)
         tracker.end_run(ended_at=metadata.ended_at)
-        tracker.resume_run(_beginning(metadata, run_id=tracker.run_id))
+        tracker.resume_run(_beginning(metadata, config, run_id=tracker.run_id))
     return tracker.run_id
 
 
-def _beginning(metadata: RunMetadata, *, run_id: str | None = None) -> RunStarted:
+def _beginning(metadata: RunMetadata, config: Config, *, run_id: str | None = None) -> RunStarted:
     return RunStarted(
         uid=metadata.uid,
         run_id=run_id or metadata.run_id,
         name=metadata.run_name,
         experiment=metadata.experiment,
         started_at=metadata.started_at,
-        tags=lineage_tags(metadata.lineage) | {UID_TAG: metadata.uid},
+        tags=lineage_tags(metadata.lineage) | process_tags(config) | {UID_TAG: metadata.uid},
     )
 
 

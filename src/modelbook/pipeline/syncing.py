@@ -1,12 +1,13 @@
 """The outbox delivered, and what the project says of its runs brought in line with the store."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from modelbook.config import Config
-from modelbook.errors import ModelbookError, StoreAwayError, TrackingStoreError
+from modelbook.errors import ModelbookError, ProjectBusyError, StoreAwayError, TrackingStoreError
 from modelbook.files import storage_errors
 from modelbook.logs import PipelineLogger, now
 from modelbook.pipeline import layout
@@ -41,7 +42,7 @@ class Synced(NamedTuple):
     error: ModelbookError | None
 
 
-def sync(config: Config, *, patience_s: float = PATIENCE_S) -> Synced:
+def sync(config: Config, *, patience_s: float = PATIENCE_S, is_waiting: bool = True) -> Synced:
     """Deliver what waits in the outbox, the oldest run first; what a living process is writing stays.
 
     One process delivers at a time. What was delivered is removed last, so a run that was interrupted on the
@@ -50,13 +51,15 @@ def sync(config: Config, *, patience_s: float = PATIENCE_S) -> Synced:
     Args:
         config: The project.
         patience_s: How long the store may take for an answer.
+        is_waiting: Whether to wait while another process delivers.
 
     Raises:
+        ProjectBusyError: Another process delivers.
         StorageError: The project's folder cannot be written or the disk is full.
     """
     if not waiting(config):
         return Synced(SyncReport(), None)
-    with storage_errors(config.path(FOLDER)), FileLock(config.path(FOLDER) / ".lock"):
+    with storage_errors(config.path(FOLDER)), _delivering(config, is_waiting=is_waiting):
         left = waiting(config)
         try:
             writer = open_writer(config, patience_s=patience_s)
@@ -69,11 +72,29 @@ def sync(config: Config, *, patience_s: float = PATIENCE_S) -> Synced:
         return synced
 
 
+@contextmanager
+def _delivering(config: Config, *, is_waiting: bool) -> Iterator[None]:
+    """Be the one process that delivers."""
+    lock = FileLock(config.path(FOLDER) / ".lock", timeout=-1 if is_waiting else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ProjectBusyError("another process delivers what waits in logs/outbox") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def deliver_waiting(config: Config, log: PipelineLogger) -> None:
     """Deliver what waits in the outbox if the store answers, and say what became of it."""
     if not config.training.enable_mlflow:
         return
-    report, error = sync(config)
+    try:
+        report, error = sync(config, is_waiting=False)
+    except ProjectBusyError as busy:
+        log.info(busy.what)
+        return
     for run in report.delivered:
         log.info(f"delivered what was recorded of run {run.run_name} ({run.run_id})")
     if error is not None:

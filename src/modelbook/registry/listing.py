@@ -11,7 +11,7 @@ from modelbook.records import ModelVersion, Record
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
 from modelbook.tracking.outbox import began, waiting_events
-from modelbook.tracking.store import open_client, sqlite_path, store_errors
+from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:
@@ -144,10 +144,9 @@ def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:
     client = open_client(config)
     with store_errors(config.tracking_uri):
         for name in names:
-            quote = '"' if "'" in name else "'"
             token: Any = None
             while True:
-                page = client.search_model_versions(f"name = {quote}{name}{quote}", page_token=token)
+                page = client.search_model_versions(name_filter(name), page_token=token)
                 for version in page:
                     yield client.get_model_version(name, version.version)
                 token = page.token

@@ -229,7 +229,9 @@ def _registered(client: "MlflowClient", reference: _Reference) -> "MLflowVersion
     model = client.get_registered_model(reference.name)
     if reference.version is None and PRODUCTION in model.aliases:
         return client.get_model_version(reference.name, str(model.aliases[PRODUCTION]))
-    query = f"name = '{reference.name}'"
+    from modelbook.tracking.store import name_filter
+
+    query = name_filter(reference.name)
     found = client.search_model_versions(query, order_by=["version_number DESC"], max_results=1)
     if not found:
         raise _not_found(reference.name)

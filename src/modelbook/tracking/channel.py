@@ -52,7 +52,7 @@ class Channel:
         self.started = started
         try:
             run_id = self.send(started)
-        except TrackingStoreError:
+        except BaseException:
             self.leave()
             raise
         return self._named(run_id) if run_id else (started.run_id or started.uid)
@@ -113,6 +113,8 @@ class Channel:
     def leave(self) -> None:
         """Write nothing more to the open run, and leave it as it is."""
         self.started = None
+        if self.writer is not None:
+            self.writer.run_id = ""
         if self._outbox is not None:
             self._outbox.release()
             self._outbox = None

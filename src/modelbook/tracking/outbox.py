@@ -125,7 +125,11 @@ class Outbox:
             self._keep(source, sha256, is_shared=is_shared)
         content = event.model_dump_json().encode()
         checksum = _checksum(self._checksum, content)
-        _append_line(self._path, checksum.encode() + b" " + content + b"\n")
+        try:
+            _append_line(self._path, checksum.encode() + b" " + content + b"\n")
+        except BaseException:  # interrupted, it may stand there or not: the file says what comes before
+            self._cut_torn_line()
+            raise
         self._checksum = checksum
 
     def events(self) -> list[Event]:
@@ -272,8 +276,9 @@ def _append_line(path: Path, line: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         size = os.fstat(handle).st_size
         try:
-            if os.write(handle, line) < len(line):
-                os.write(handle, line[os.fstat(handle).st_size - size :])  # says why it does not fit
+            left = memoryview(line)
+            while left:
+                left = left[os.write(handle, left) :]
             os.fsync(handle)
         except OSError:
             os.ftruncate(handle, size)

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from modelbook.config import Config
-from modelbook.tracking.store import open_client, sqlite_path, store_errors
+from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
 
 _VERSIONS = 20
 
@@ -35,7 +35,7 @@ def versions_kept_here(config: Config) -> list[str]:
     """
     client, name = open_client(config), config.tracking.model_name
     with store_errors(config.tracking_uri):
-        found = client.search_model_versions(f"name = '{name}'", max_results=_VERSIONS)
+        found = client.search_model_versions(name_filter(name), max_results=_VERSIONS)
         versions = sorted((str(version.version) for version in found), key=int, reverse=True)
         return [
             version for version in versions if _is_local(client.get_model_version_download_uri(name, version))

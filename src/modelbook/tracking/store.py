@@ -100,6 +100,17 @@ def is_remote(uri: str) -> bool:
     return urlsplit(uri).scheme in {"http", "https"}
 
 
+def name_filter(name: str) -> str:
+    """Return the filter for what is registered under a name, in MLflow's language, which escapes nothing.
+
+    Example:
+        >>> print(name_filter("o'brien"))
+        name = "o'brien"
+    """
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
+
+
 def sqlite_path(uri: str) -> Path | None:
     """Return the file of a SQLite store, and None for other stores.
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from modelbook.config import Config, ConfigLike, load_config
-from modelbook.errors import TrackingStoreError, UsageError
+from modelbook.errors import ModelbookError, TrackingStoreError, UsageError
 from modelbook.files import file_hash, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.records import DataVersion, Lineage, ModelRecord
@@ -103,14 +103,16 @@ class MLflowTracker:
         if self._is_active:
             raise UsageError("a run is open already", hint="end it with end_run() first")
         self.uid = self.run_id = uuid.uuid4().hex
+        if self._channel is None:
+            self._is_active = True
+            return self.run_id
+        own = lineage or self._read_lineage()
+        started = self._start(run_name, own, started_at or self._clock())
+        self._channel.close_abandoned(self._clock())
+        self.run_id = self._channel.begin(started)
         self._is_active = True
-        if self._channel is not None:
-            own = lineage or self._read_lineage()
-            started = self._start(run_name, own, started_at or self._clock())
-            self._channel.close_abandoned(self._clock())
-            self.run_id = self._begun(self._channel, started)
-            if lineage is None:
-                self.log_lineage(own)
+        if lineage is None:
+            self.log_lineage(own)
         return self.run_id
 
     def resume_run(self, started: RunStarted) -> str | None:
@@ -307,7 +309,7 @@ class MLflowTracker:
             return
         try:
             self.end_run("KILLED" if issubclass(kind, (KeyboardInterrupt, SystemExit)) else "FAILED")
-        except TrackingStoreError as error:  # what went wrong first is what the user is to see
+        except ModelbookError as error:  # what went wrong first is what the user is to see
             self.logger.warning(f"run {self.run_id} stays open in the tracking store: {error.got}")
 
     @property
@@ -324,13 +326,6 @@ class MLflowTracker:
             started_at=started_at,
             tags=lineage_tags(lineage) | process_tags(self.config) | {UID_TAG: self.uid},
         )
-
-    def _begun(self, channel: Channel, started: RunStarted) -> str:
-        try:
-            return channel.begin(started)
-        except TrackingStoreError:
-            self._is_active = False
-            raise
 
     def _emit(
         self, event: Event, files: Mapping[str, Path] = NO_FILES, *, is_shared: bool = False

@@ -11,6 +11,7 @@ from modelbook.errors import TrackingStoreError
 from modelbook.files import link_or_copy
 from modelbook.records import ModelRecord
 from modelbook.tracking.events import ModelRegistered
+from modelbook.tracking.store import name_filter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -128,7 +129,7 @@ def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, file
 
 def registered_version(client: "MlflowClient", name: str, digest: str) -> str | None:
     """Return the version of a model that has a digest, if there is one."""
-    query = f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'"
+    query = f"{name_filter(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
     found = client.search_model_versions(query, max_results=1)
     return str(found[0].version) if found else None
 
@@ -183,12 +184,14 @@ def _lay_out(
 
 
 def _copy_metrics(client: "MlflowClient", run: "Run", model_id: str) -> None:
-    """Let the logged model carry the run's metrics, as MLflow's own `log_model` does."""
+    """Let the logged model carry the run's latest metrics, each with its time and step."""
     from mlflow.entities import Metric
 
+    histories = [client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
+    latest = [max(history, key=lambda point: (point.step, point.timestamp)) for history in histories]
     metrics = [
-        Metric(key, value, run.info.start_time, 0, model_id=model_id)
-        for key, value in run.data.metrics.items()
+        Metric(metric.key, metric.value, metric.timestamp, metric.step, model_id=model_id)
+        for metric in latest
     ]
     if metrics:
         client.log_batch(run.info.run_id, metrics=metrics)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from modelbook.errors import NotFoundError
+from modelbook.errors import ModelRefusedError, NotFoundError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import environment
 from modelbook.pipeline.environment import environment_changes, recorded_python
@@ -41,6 +41,20 @@ def test_further_packages_are_one_line(now):
     more = now.model_copy(update={"packages": now.packages | {f"new{number}": "1" for number in range(8)}})
     (line,) = environment_changes(now, more)
     assert line == "packages here and not there: new0, new1, new2, new3, new4 and 3 more"
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"python": "../../python"},
+        {"packages": {"polars": "2.1.0 @ https://example.org/polars.whl"}},
+        {"packages": {"--index-url https://example.org": "1"}},
+    ],
+)
+def test_what_is_no_version_is_refused(now, update):
+    """Addresses, options and paths in a record never reach uv."""
+    with pytest.raises(ModelRefusedError, match="more than names and versions"):
+        recorded_python(now.model_copy(update=update), log=PipelineLogger("test"))
 
 
 def test_an_older_record_knows_no_vector_instructions(now):

@@ -125,6 +125,25 @@ def test_a_first_line_that_was_never_finished_is_nothing(config):
         assert Outbox(outbox.folder).events() == [START]
 
 
+@pytest.mark.parametrize("is_written", [True, False])
+def test_an_interrupted_append_breaks_no_chain(config, monkeypatch, *, is_written):
+    """Interrupted before it writes, or while it waits for the disk, it goes on from what stands there."""
+    outbox = outbox_of(config, "a1").hold()
+    outbox.append(START, {})
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync" if is_written else "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            outbox.append(EVENTS[1], {})
+    outbox.append(EVENTS[-1], {})
+    outbox.release()
+    middle = [EVENTS[1]] if is_written else []
+    assert Outbox(outbox.folder).events() == [START, *middle, EVENTS[-1]]
+
+
 def test_files_are_kept_once(config, tmp_path):
     """A file is kept by its content, once; a shared one takes no second space, another is a copy."""
     outbox = outbox_of(config, "a1").hold()

@@ -146,6 +146,31 @@ def test_an_exception_ends_the_run(tracker, error, status):
     assert run_of(tracker).info.status == status
 
 
+def test_a_start_that_fails_leaves_the_run_before_alone(tracker, monkeypatch):
+    """What is logged after it goes to a run of its own, and the finished one stays as it is."""
+    first = tracker.start_run("first")
+    tracker.end_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker, "_read_lineage", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tracker.start_run("second")
+    tracker.end_run("FAILED")
+    tracker.log_metrics({"rmse": 1.0})
+    assert tracker.run_id != first
+    run = tracker._client.get_run(first)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {})
+
+
+def test_a_model_adds_nothing_to_the_history(tracker):
+    """The model carries each metric's last point; the run's points stay those that were logged."""
+    for step, loss in enumerate((3.0, 2.0, 1.0)):
+        tracker.log_metrics({"loss": loss}, step=step)
+    model, _ = fitted(Ridge())
+    tracker.log_model(model)
+    history = tracker._client.get_metric_history(tracker.run_id, "loss")
+    assert sorted({(point.step, point.value) for point in history}) == [(0, 3.0), (1, 2.0), (2, 1.0)]
+
+
 def test_one_run_at_a_time(tracker):
     """A second start_run is refused while a run is open; after end_run a new one begins."""
     first, uid = tracker.start_run(), tracker.uid
