@@ -103,6 +103,21 @@ def artifacts_looked_up_anew() -> None:
     forget_artifacts()
 
 
+@pytest.fixture
+def read_only_folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder that cannot be written, by root neither: root gets a file system mounted read-only."""
+    folder = tmp_path / "read_only"
+    folder.mkdir(mode=0o500)
+    if not os.access(folder, os.W_OK):
+        yield folder
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user can write everywhere and may not mount a read-only file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of data that lies beside the repository."""

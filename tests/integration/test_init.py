@@ -346,13 +346,12 @@ def test_second_project_in_one_place(table: Path, tmp_path: Path):
         create_project(tmp_path / "demo", Source(str(table), "price"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_place(run_cli, tmp_path: Path):
+def test_read_only_place(run_cli, read_only_folder: Path):
     """A folder that cannot be written is named."""
-    (tmp_path / "there").mkdir(mode=0o555)
-    done = run_cli("init", "there/demo", "--example", "housing", cwd=tmp_path)
+    done = run_cli("init", read_only_folder / "demo", "--example", "housing", cwd=read_only_folder.parent)
     assert done.returncode == 1
     assert "the project's folder cannot be made" in done.stderr
+    assert str(read_only_folder / "demo") in done.stderr
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc on this system")

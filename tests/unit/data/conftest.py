@@ -1,8 +1,5 @@
 """Tables as files, and a web server on loopback that hands them out."""
 
-import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -41,21 +38,6 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
         return path
 
     return written
-
-
-@pytest.fixture
-def read_only_folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder that cannot be written, by root neither: root gets a file system mounted read-only."""
-    folder = tmp_path / "read_only"
-    folder.mkdir(mode=0o500)
-    if not os.access(folder, os.W_OK):
-        yield folder
-        return
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user can write everywhere and may not mount a read-only file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture
