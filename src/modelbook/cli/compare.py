@@ -12,21 +12,32 @@ if TYPE_CHECKING:
     from modelbook.pipeline.compare import ComparedRun, RunComparison
 
 
+def _known_form(path: Path | None) -> Path | None:
+    """Refuse a file of no known form before anything is looked up for it."""
+    if path is not None:
+        from modelbook.pipeline.export import check_form
+
+        check_form(path)
+    return path
+
+
+Export = Annotated[
+    Path | None,
+    typer.Option(help="Write FILE.csv, FILE.json or FILE.html.", metavar="FILE", callback=_known_form),
+]
+
+
 def compare(
     context: typer.Context,
     refs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; the first is the measure.")],
     *,
-    export: Annotated[
-        Path | None, typer.Option(help="Write it to FILE.csv, FILE.json or FILE.html.", metavar="FILE")
-    ] = None,
+    export: Export = None,
 ) -> None:
     """Hold runs against the first: what differs, and how sure the difference in their worth is."""
     from modelbook.pipeline.compare import compare_runs
-    from modelbook.pipeline.export import check_form, export_comparison
+    from modelbook.pipeline.export import export_comparison
 
     console: Console = context.obj
-    if export is not None:
-        check_form(export)
     comparison = compare_runs(Path.cwd(), refs)
     if export is not None:
         export_comparison(comparison, export)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelbook.cli.compare import Export
 from modelbook.cli.console import Console
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ def runs(
     limit: Annotated[
         int | None, typer.Option(min=1, help="The most to show: 20, or to export: all of them.")
     ] = None,
-    export: Annotated[
-        Path | None, typer.Option(help="Write them to FILE.csv, FILE.json or FILE.html.", metavar="FILE")
-    ] = None,
+    export: Export = None,
 ) -> None:
     """List the recorded runs."""
     from modelbook.config import load_config
@@ -33,13 +32,10 @@ def runs(
 
     console: Console = context.obj
     config = load_config(Path.cwd())
-    if export is None:
-        found = list_runs(config, sort=sort, query=query, limit=limit or _AT_MOST)
-    else:
-        from modelbook.pipeline.export import check_form, export_runs
+    found = list_runs(config, sort=sort, query=query, limit=limit if limit or export else _AT_MOST)
+    if export is not None:
+        from modelbook.pipeline.export import export_runs
 
-        check_form(export)
-        found = list_runs(config, sort=sort, query=query, limit=limit)
         export_runs(found, export)
     console.document([run.model_dump(mode="json") for run in found])
     if not found:

@@ -85,7 +85,7 @@ def find_recorded(config: Config, ref: str, log: PipelineLogger) -> RecordedRun:
     found = _in_store(config, names, log) or _in_journal(config, names)
     if found is None:
         raise NotFoundError(
-            "the run cannot be made again: it has no metadata.json",
+            "the run is not wholly on record: it has no metadata.json",
             where=ref if ref == names.run_id else f"{ref}: run {names.run_id}",
             hint="only the pipeline (`modelbook run`, `dvc repro`) records all that this takes",
         )
