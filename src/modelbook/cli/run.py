@@ -44,12 +44,7 @@ def run(
         return
     with redirect_stdout(sys.stderr):  # whatever the user's own code prints is no result
         outcome = run_pipeline(
-            Path.cwd(),
-            settings=settings,
-            use_dvc=not no_dvc,
-            force=force,
-            refresh=refresh,
-            is_waiting=wait,
+            Path.cwd(), settings=settings, use_dvc=not no_dvc, force=force, refresh=refresh, is_waiting=wait
         )
     console.document(outcome.model_dump(mode="json"))
     _print(console, outcome)

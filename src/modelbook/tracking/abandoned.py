@@ -9,7 +9,7 @@ import os
 import platform
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,6 @@ from modelbook.tracking.outbox import outbox_of
 from modelbook.tracking.store import read_only, sqlite_path, store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mlflow import MlflowClient
     from mlflow.entities import Run
 

@@ -54,24 +54,30 @@ def write_mlmodel(
             model.saved_input_example_info = _write_example(folder, example)
         model.signature = _signature(record)
         model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        pyfunc.add_to_model(
-            model,
-            loader_module="mlflow.sklearn",
-            model_path=record.file,
-            predict_fn="predict",
-            code=_CODE if record.code else None,
-            conda_env=_CONDA_ENV,
-            python_env=_PYTHON_ENV,
-        )
-        model.add_flavor(
-            "sklearn",
-            pickled_model=record.file,
-            sklearn_version=_pinned(record.requirements, "scikit-learn"),
-            serialization_format="skops",
-            skops_trusted_types=sorted(trusted),
-            code=_CODE if record.code else None,
-        )
+        _add_flavors(model, record, trusted)
         model.save(str(folder / "MLmodel"))
+
+
+def _add_flavors(model: Model, record: ModelRecord, trusted: Sequence[str]) -> None:
+    """Say how plain MLflow loads the model: as scikit-learn's, and as any Python model."""
+    code = _CODE if record.code else None
+    pyfunc.add_to_model(
+        model,
+        loader_module="mlflow.sklearn",
+        model_path=record.file,
+        predict_fn="predict",
+        code=code,
+        conda_env=_CONDA_ENV,
+        python_env=_PYTHON_ENV,
+    )
+    model.add_flavor(
+        "sklearn",
+        pickled_model=record.file,
+        sklearn_version=_pinned(record.requirements, "scikit-learn"),
+        serialization_format="skops",
+        skops_trusted_types=sorted(trusted),
+        code=code,
+    )
 
 
 def _signature(record: ModelRecord) -> ModelSignature:
