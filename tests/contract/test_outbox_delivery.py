@@ -15,6 +15,7 @@ from modelbook.pipeline.syncing import sync
 from modelbook.records import DataVersion
 from modelbook.tracking import channel
 from modelbook.tracking.delivery import deliver
+from modelbook.tracking.events import RunStarted
 from modelbook.tracking.outbox import waiting
 from modelbook.tracking.runs import find_run, list_runs
 from modelbook.tracking.tracker import MLflowTracker
@@ -172,6 +173,25 @@ def test_how_an_offline_run_ended(config_of, picture, *, tmp_path, status):
     assert (run.status, run.recorded) == (status, "outbox")
     assert sync(config).report.delivered[0].status == status
     assert picture(config)["runs"][0]["status"] == status
+
+
+def test_a_short_list_shows_whole_runs(config_of):
+    """A run that waits for its end is listed with what the store has of it, however few are asked for."""
+    config = config_of("short")
+    first = MLflowTracker(config)
+    first.start_run("first", started_at=BEGAN)
+    first.log_metrics({"rmse": 1.0})
+    first.leave_run()
+    with MLflowTracker(config) as newer:
+        newer.start_run("newer", started_at=BEGAN + timedelta(minutes=1))
+    rest = MLflowTracker(config, is_offline=True)
+    place = config.tracking.experiment
+    ids = {"uid": first.uid, "run_id": first.run_id}
+    rest.resume_run(RunStarted(**ids, experiment=place, name="first", started_at=BEGAN, tags={}))
+    rest.log_metrics({"mae": 2.0})
+    rest.leave_run()
+    (run,) = (run for run in list_runs(config, sort="metrics.mae", limit=1))
+    assert (run.uid, run.metrics, run.recorded) == (first.uid, {"rmse": 1.0, "mae": 2.0}, "outbox")
 
 
 def test_a_killed_process(config_of, picture):

@@ -218,6 +218,9 @@ def test_runs_are_listed_sorted_and_filtered(config):
     )
     assert find_run(config, found.run_id[:10]) == find_run(config, found.uid) == found
     assert find_run(config, "latest").run_name == "run 2"
+    for unknown in ("_" * 10, "%", "'", found.run_id + "0"):
+        with pytest.raises(NotFoundError, match="no such run"):
+            find_run(config, unknown)
     for wrong in ({"query": "depth ~ 3"}, {"sort": "nonsense"}):
         with pytest.raises(UsageError):
             list_runs(config, **wrong)
@@ -245,3 +248,5 @@ def test_a_finished_run_is_entered_once_and_whole(uri, finished_project, tmp_pat
     model = load_model(f"runs:/{ids[0]}", config=project.root)
     rows = pl.read_parquet(project.root / "data/processed/test.parquet").drop("price").to_pandas()
     assert model.predict(rows).tolist() == project.predictions["predicted"].to_list()
+    by_uid = load_model(f"runs:/{metadata.uid}", config=project.root)
+    assert by_uid.predict(rows).tolist() == model.predict(rows).tolist()

@@ -10,7 +10,7 @@ from modelbook.cli.console import Console
 
 if TYPE_CHECKING:
     from modelbook.config import Config
-    from modelbook.tracking.runs import RunSummary
+    from modelbook.tracking.summary import RunSummary
 
 _AT_MOST = 20
 _SHOWN = {"regression": ("rmse", "mae", "r2_score"), "classification": ("accuracy", "f1", "roc_auc")}

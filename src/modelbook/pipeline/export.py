@@ -14,7 +14,7 @@ from modelbook.evaluation.resampling import LEVEL, RESAMPLES, Difference
 from modelbook.files import write_whole
 from modelbook.pipeline.compare import ComparedRun, Comparison, positive_class
 from modelbook.records import Record
-from modelbook.tracking.runs import RunSummary
+from modelbook.tracking.summary import RunSummary
 
 _FORMS = (".csv", ".json", ".html")
 

@@ -16,6 +16,7 @@ from modelbook.registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion as MLflowVersion
     from sklearn.pipeline import Pipeline
 
@@ -25,6 +26,7 @@ _LOADER = "mlflow.sklearn"
 _ALIASES = (PRODUCTION, "staging")
 _NEWEST = "latest"
 _REFERENCE = re.compile(r"(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))?")
+_UID = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -70,8 +72,9 @@ def load_model(
 
     Args:
         ref: `NAME`, `NAME/VERSION` or `NAME@ALIAS` for a model that is looked up in the local registry first;
-            `models:/…` for one in MLflow's registry, and `runs:/RUN_ID` for that of a run; the path of a
-            `.joblib` file. A bare name means the version in production, or the newest where none is.
+            `models:/…` for one in MLflow's registry, and `runs:/RUN_ID` for that of a run, whose id may be the
+            store's or its own; the path of a `.joblib` file. A bare name means the version in production, or
+            the newest where none is.
         config: The project; by default that of the current folder. Where there is none, MLFLOW_TRACKING_URI
             says where MLflow is.
         allow_pickle: Whether a `.joblib` file may be read, which executes whatever it holds.
@@ -241,7 +244,7 @@ def _registered(client: "MlflowClient", reference: _Reference) -> "MLflowVersion
 def _of_run(client: "MlflowClient", run_id: str) -> _Stored:
     from modelbook.tracking.versions import DIGEST_TAG, logged_model
 
-    run = client.get_run(run_id)
+    run = _run(client, run_id)
     digest = run.data.tags.get(DIGEST_TAG)
     model = logged_model(client, run, digest) if digest else None
     if model is None:
@@ -251,6 +254,24 @@ def _of_run(client: "MlflowClient", run_id: str) -> _Stored:
             hint="`modelbook runs` lists the runs",
         )
     return _Stored(str(model.artifact_location), run.data.tags)
+
+
+def _run(client: "MlflowClient", ref: str) -> "Run":
+    """Return the run of an id, be it the store's or the one that the run gave itself."""
+    from mlflow.exceptions import MlflowException
+
+    from modelbook.tracking.events import UID_TAG
+
+    try:
+        return client.get_run(ref)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT or not _UID.fullmatch(ref):
+            raise
+        places = [experiment.experiment_id for experiment in client.search_experiments()]
+        found = client.search_runs(places, f"tags.`{UID_TAG}` = '{ref}'", max_results=1)
+        if not found:
+            raise
+        return found[0]
 
 
 def _of_logged_model(client: "MlflowClient", model_id: str) -> _Stored:

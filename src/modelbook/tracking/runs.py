@@ -1,62 +1,32 @@
 """Runs that are on record: listed, found by a short name, and what each left behind."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from modelbook.config import Config
 from modelbook.errors import NotFoundError, StoreAwayError, TrackingStoreError, UsageError
 from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger
-from modelbook.records import Record, RunMetadata
 from modelbook.tracking import journal
-from modelbook.tracking.events import GATE_TAG, UID_TAG, Event, MetricsLogged, ParamsLogged, TagsSet
-from modelbook.tracking.outbox import began, ended, waiting_events
+from modelbook.tracking.events import UID_TAG
+from modelbook.tracking.outbox import waiting_events
 from modelbook.tracking.store import open_client, sqlite_path, store_errors
+from modelbook.tracking.summary import RunSummary, kept_summary, stored_summary, waiting_summary
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 LATEST = "latest"
 _PAGE = 1000
+_ALIKE = 6  # enough to say that a short name is not unique, and to name some
+_ID = re.compile("[0-9A-Za-z-]+")
 _NEWEST_FIRST = "attributes.start_time DESC"
 _SORTED_BY = frozenset({"metrics", "params"})
 _LOG = PipelineLogger("runs")
-
-
-class RunSummary(Record):
-    """One run as a list shows it.
-
-    Attributes:
-        run_id: Its id in the store.
-        uid: Its own id; None for a run that something else recorded.
-        run_name: Its name.
-        status: `FINISHED`, `RUNNING`, `FAILED` or `KILLED`.
-        started_at: When it began.
-        gate: What the gate said of it.
-        commit: The git commit.
-        is_dirty: Whether code or config differed from the commit.
-        params: Its parameters.
-        metrics: Its metrics.
-        recorded: Where it is on record: `mlflow`; `outbox`, where some or all of it waits to be delivered;
-            `local`, where only this project is known to have it.
-    """
-
-    run_id: str
-    uid: str | None
-    run_name: str
-    status: str
-    started_at: datetime
-    gate: str | None
-    commit: str | None
-    is_dirty: bool
-    params: dict[str, str]
-    metrics: dict[str, float]
-    recorded: Literal["mlflow", "outbox", "local"] = "mlflow"
 
 
 def list_runs(
@@ -80,18 +50,16 @@ def list_runs(
     if not config.training.enable_mlflow:
         return _journal_runs(config, sort=sort, query=query)[:limit]
     try:
-        runs = _search(open_client(config), config, sort=sort, query=query, limit=limit)
-        found = [_summary(run) for run in runs]
+        found = _stored_runs(config, sort=sort, query=query, limit=limit)
     except StoreAwayError as error:
         if query or sqlite_path(config.tracking_uri) is not None:
             raise
-        _LOG.warning(f"{error.what} ({error.where}: {error.got}): these are the runs that are known here")
-        found = _journal_runs(config, sort=sort, query=query)
+        found = _known_here(config, error, sort)
     waiting = _waiting_runs(config)
     if query and waiting:
         _LOG.warning(f"runs that wait in the outbox cannot be filtered and are left out: {len(waiting)}")
     elif waiting:
-        found = _merged(found, waiting)
+        found = _merged(found + _stored_parts(config, waiting, found), waiting)
         is_known_order = not sort or sort.partition(".")[0] in _SORTED_BY
         found = _sorted(found, sort or "") if is_known_order else found
     _refuse_unknown_order(found, sort)
@@ -105,7 +73,7 @@ def find_run(config: Config, ref: str) -> RunSummary:
         NotFoundError: There is none, or more than one begins so.
         TrackingStoreError: The store cannot be used.
     """
-    runs = list_runs(config)
+    runs = list_runs(config, limit=1) if ref == LATEST else _runs_beginning(config, ref)
     if ref == LATEST and runs:
         return runs[0]
     found = [run for run in runs if run.run_id.startswith(ref) or (run.uid or "").startswith(ref)]
@@ -168,9 +136,15 @@ def _query_errors() -> Iterator[None]:
         raise
 
 
-def _search(
-    client: "MlflowClient", config: Config, *, sort: str | None, query: str, limit: int | None
-) -> Iterator["Run"]:
+def _stored_runs(
+    config: Config, *, sort: str | None = None, query: str = "", limit: int | None = None
+) -> list[RunSummary]:
+    """Return the runs of the project's experiment as the store gives them."""
+    return [stored_summary(run) for run in _search(config, sort=sort, query=query, limit=limit)]
+
+
+def _search(config: Config, *, sort: str | None, query: str, limit: int | None) -> Iterator["Run"]:
+    client = open_client(config)
     with store_errors(config.tracking_uri):
         experiment = client.get_experiment_by_name(config.tracking.experiment)
     if experiment is None:
@@ -193,20 +167,26 @@ def _search(
             return
 
 
-def _summary(run: "Run") -> RunSummary:
-    tags = run.data.tags
-    return RunSummary(
-        run_id=run.info.run_id,
-        uid=tags.get(UID_TAG),
-        run_name=run.info.run_name or "",
-        status=run.info.status,
-        started_at=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
-        gate=tags.get(GATE_TAG),
-        commit=tags.get("mlflow.source.git.commit"),
-        is_dirty=tags.get("modelbook.git.dirty") == "true",
-        params=run.data.params,
-        metrics=run.data.metrics,
-    )
+def _runs_beginning(config: Config, ref: str) -> list[RunSummary]:
+    """Return the runs whose id in the store, or whose own id, begins so; a few where they are many."""
+    if not _ID.fullmatch(ref):
+        return []
+    if not config.training.enable_mlflow:
+        return _journal_runs(config, sort=None, query="")
+    queries = (f"attributes.run_id LIKE '{ref}%'", f"tags.`{UID_TAG}` LIKE '{ref}%'")
+    try:
+        runs = [run for query in queries for run in _stored_runs(config, query=query, limit=_ALIKE)]
+    except StoreAwayError as error:
+        if sqlite_path(config.tracking_uri) is not None:
+            raise
+        runs = _known_here(config, error)
+    return _merged(list({run.run_id: run for run in runs}.values()), _waiting_runs(config))
+
+
+def _known_here(config: Config, error: StoreAwayError, sort: str | None = None) -> list[RunSummary]:
+    """Return the runs of the journal, and say why it is those."""
+    _LOG.warning(f"{error.what} ({error.where}: {error.got}): these are the runs that are known here")
+    return _journal_runs(config, sort=sort, query="")
 
 
 def _refuse_unknown_order(runs: list[RunSummary], sort: str | None) -> None:
@@ -226,7 +206,7 @@ def _journal_runs(config: Config, *, sort: str | None, query: str) -> list[RunSu
             "runs that are kept without MLflow cannot be filtered",
             hint="set training.enable_mlflow to true, or leave --filter out",
         )
-    runs = [_journal_summary(config, run) for run in journal.kept_runs(config)]
+    runs = [kept_summary(config, run) for run in journal.kept_runs(config)]
     if sort and sort.partition(".")[0] not in _SORTED_BY:
         raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
     return _sorted(runs, sort or "")
@@ -246,39 +226,20 @@ def _sorted(runs: list[RunSummary], sort: str) -> list[RunSummary]:
 
 def _waiting_runs(config: Config) -> list[RunSummary]:
     """Return what waits in the outbox of runs of the project's experiment."""
-    runs = [_waiting_summary(events) for events in waiting_events(config)]
+    runs = [waiting_summary(events) for events in waiting_events(config)]
     return [summary for experiment, summary in runs if experiment == config.tracking.experiment]
 
 
-def _waiting_summary(events: list[Event]) -> tuple[str, RunSummary]:
-    """Return a run's experiment, and as much of the run as its events tell."""
-    start, end = began(events), ended(events)
-    if start is None:
-        raise UsageError("no event says how the run began")
-    tags = dict(start.tags)
-    params: dict[str, str] = {}
-    metrics: dict[str, float] = {}
-    for event in events:
-        match event:
-            case TagsSet():
-                tags |= event.tags
-            case ParamsLogged():
-                params |= event.params
-            case MetricsLogged():
-                metrics |= event.metrics
-    return start.experiment, RunSummary(
-        run_id=start.run_id or start.uid,
-        uid=start.uid,
-        run_name=start.name,
-        status=end.status if end else "RUNNING",
-        started_at=start.started_at,
-        gate=tags.get(GATE_TAG),
-        commit=tags.get("mlflow.source.git.commit"),
-        is_dirty=tags.get("modelbook.git.dirty") == "true",
-        params=params,
-        metrics=metrics,
-        recorded="outbox",
-    )
+def _stored_parts(config: Config, waiting: list[RunSummary], found: list[RunSummary]) -> list[RunSummary]:
+    """Return what the store has of runs that wait for the rest, where it is not among what was found."""
+    known = {run.uid for run in found}
+    ids = [run.run_id for run in waiting if run.uid not in known and run.run_id != run.uid]
+    try:
+        return (
+            _stored_runs(config, query=f"attributes.run_id IN ({', '.join(map(repr, ids))})") if ids else []
+        )
+    except StoreAwayError:  # said already
+        return []
 
 
 def _merged(runs: list[RunSummary], waiting: list[RunSummary]) -> list[RunSummary]:
@@ -297,21 +258,4 @@ def _with(known: RunSummary, waiting: RunSummary) -> RunSummary:
             "metrics": known.metrics | waiting.metrics,
             "recorded": "outbox",
         }
-    )
-
-
-def _journal_summary(config: Config, run: RunMetadata) -> RunSummary:
-    evaluation = journal.kept_evaluation(config, run.uid)
-    return RunSummary(
-        run_id=run.run_id,
-        uid=run.uid,
-        run_name=run.run_name,
-        status="FINISHED",
-        started_at=run.started_at,
-        gate=evaluation.gate.verdict if evaluation else None,
-        commit=run.lineage.code.commit,
-        is_dirty=run.lineage.code.is_dirty,
-        params=run.params,
-        metrics=run.metrics,
-        recorded="local",
     )
