@@ -1,5 +1,6 @@
 """The packages that a run was made with: what differs from those here, and an environment that has them."""
 
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -13,7 +14,7 @@ from filelock import FileLock
 
 import modelbook
 from modelbook.errors import ModelRefusedError, NotFoundError
-from modelbook.files import storage_errors, write_whole
+from modelbook.files import file_hash, storage_errors, write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.records import Environment
 from modelbook.tracking.lineage import packages_hash
@@ -49,7 +50,8 @@ def recorded_python(environment: Environment, *, log: PipelineLogger) -> Path:
     """Return the Python of an environment that has exactly the recorded packages, made by uv if need be.
 
     It is made once, in the user's cache folder, and used again. Modelbook itself is copied there from where
-    it runs now if that is the recorded version.
+    it runs now if that is the recorded version; another state of its code makes another environment, so that
+    none changes under who uses it.
 
     Args:
         environment: What was recorded.
@@ -62,7 +64,9 @@ def recorded_python(environment: Environment, *, log: PipelineLogger) -> Path:
     """
     uv = _find_uv()
     _refuse_strange(environment)
-    folder = _cache_folder() / packages_hash(environment.python, environment.packages)[:16]
+    is_ours = environment.packages.get(_OWN) == modelbook.__version__
+    name = packages_hash(environment.python, environment.packages)[:16]
+    folder = _cache_folder() / (f"{name}-{_own_hash()[:8]}" if is_ours else name)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +76,8 @@ def recorded_python(environment: Environment, *, log: PipelineLogger) -> Path:
                 f"building the recorded environment: Python {environment.python}, "
                 f"{len(environment.packages)} packages, in {folder}"
             )
-            _build(uv, folder, python=python, environment=environment)
+            _build(uv, folder, python=python, environment=environment, is_ours=is_ours)
             write_whole(folder / _COMPLETE, environment.lock.encode())
-        if environment.packages.get(_OWN) == modelbook.__version__:
-            _copy_own(python)
     return python
 
 
@@ -91,12 +93,11 @@ def _refuse_strange(environment: Environment) -> None:
         )
 
 
-def _build(uv: str, folder: Path, *, python: Path, environment: Environment) -> None:
+def _build(uv: str, folder: Path, *, python: Path, environment: Environment, is_ours: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     same = environment.python == ".".join(map(str, sys.version_info[:3]))
     base = getattr(sys, "_base_executable", sys.executable) if same else environment.python
     _run(uv, "venv", "--quiet", "--python", base, str(folder), what=f"Python {environment.python}")
-    is_ours = environment.packages.get(_OWN) == modelbook.__version__
     pins = [
         f"{name}=={version}"
         for name, version in sorted(environment.packages.items())
@@ -106,6 +107,16 @@ def _build(uv: str, folder: Path, *, python: Path, environment: Environment) -> 
     # Exactly what was recorded: nothing resolved, nothing added.
     options = ("--quiet", "--compile-bytecode", "--no-deps", "--python", str(python))
     _run(uv, "pip", "install", *options, "-r", str(folder / "recorded.txt"), what="the recorded packages")
+    if is_ours:
+        _copy_own(python)
+
+
+def _own_hash() -> str:
+    """Return a hash of the Modelbook that runs now, by the names and the bytes of its files."""
+    folder = Path(modelbook.__file__).parent
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    lines = (f"{path.relative_to(folder).as_posix()} {file_hash(path)}" for path in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _copy_own(python: Path) -> None:
@@ -113,10 +124,8 @@ def _copy_own(python: Path) -> None:
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     site = Path(done.stdout.strip())
-    target = site / _OWN
-    shutil.rmtree(target, ignore_errors=True)
     source = Path(modelbook.__file__).parent
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, site / _OWN, ignore=shutil.ignore_patterns("__pycache__"))
     metadata = importlib.metadata.distribution(_OWN).read_text("METADATA") or ""
     write_whole(site / f"{_OWN}-{modelbook.__version__}.dist-info/METADATA", metadata.encode())
 

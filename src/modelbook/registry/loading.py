@@ -72,9 +72,9 @@ def load_model(
 
     Args:
         ref: `NAME`, `NAME/VERSION` or `NAME@ALIAS` for a model that is looked up in the local registry first;
-            `models:/…` for one in MLflow's registry, and `runs:/RUN_ID` for that of a run, whose id may be the
-            store's or its own; the path of a `.joblib` file. A bare name means the version in production, or
-            the newest where none is.
+            `models:/…` for one in MLflow's registry, and `runs:/RUN_ID` for that of a run, by the id that the
+            store gave it or its own; the path of a `.joblib` file. A bare name means the version in
+            production, or the newest where none is.
         config: The project; by default that of the current folder. Where there is none, MLFLOW_TRACKING_URI
             says where MLflow is.
         allow_pickle: Whether a `.joblib` file may be read, which executes whatever it holds.
