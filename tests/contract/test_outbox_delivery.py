@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -11,9 +12,11 @@ from sklearn.linear_model import Ridge
 
 from modelbook.config import load_config
 from modelbook.errors import ModelbookError, StoreAwayError
+from modelbook.files import file_hash
 from modelbook.pipeline.syncing import sync
 from modelbook.records import DataVersion
 from modelbook.tracking import channel
+from modelbook.tracking import tracker as tracker_module
 from modelbook.tracking.delivery import deliver
 from modelbook.tracking.events import RunStarted
 from modelbook.tracking.outbox import waiting
@@ -205,6 +208,28 @@ def test_a_killed_process(config_of, picture):
     assert sync(config).report.delivered[0].status == "KILLED"
     (run,) = picture(config)["runs"]
     assert run["history"]["rmse"][0][2] == "1.0"
+
+
+def test_a_file_that_grows_while_it_is_logged(config_of, tmp_path):
+    """A file that grows between its hash and its copy keeps nothing from being delivered."""
+    config, log = config_of("growing"), tmp_path / "train.log"
+    log.write_text("epoch 1\n")
+    tracker = MLflowTracker(config, is_offline=True)
+    tracker.start_run()
+
+    def hash_and_grow(path):
+        before = file_hash(path)
+        log.write_text("epoch 1\nepoch 2\n")
+        return before
+
+    with patch.object(tracker_module, "file_hash", hash_and_grow):
+        tracker.log_artifact(log)
+    tracker.end_run()
+    synced = sync(config)
+    assert synced.error is None
+    run_id = synced.report.delivered[0].run_id
+    path = open_writer(config).client.download_artifacts(run_id, log.name)
+    assert Path(path).read_text() == "epoch 1\nepoch 2\n"
 
 
 def test_a_damaged_outbox_stops_no_other(config_of, picture, tmp_path):

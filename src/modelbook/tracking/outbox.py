@@ -20,14 +20,15 @@ from pydantic import ValidationError
 
 from modelbook.config import Config
 from modelbook.errors import ModelbookError
-from modelbook.files import link_or_copy, storage_errors, sync_to_disk, whole_file, write_whole
+from modelbook.files import file_hash, link_or_copy, storage_errors, sync_to_disk, whole_file, write_whole
 from modelbook.logs import PipelineLogger
-from modelbook.tracking.events import Event, RunEnded, RunStarted, read_event
+from modelbook.tracking.events import ArtifactLogged, Event, RunEnded, RunStarted, read_event
 
 FOLDER = "logs/outbox"
 
 _EVENTS = "events.jsonl"
 _FILES = "files"
+_COPY = ".copy"
 _LOCK = "lock"
 _REFUSED = "refused.txt"
 _REMOVED = ".removed-"
@@ -113,7 +114,7 @@ class Outbox:
         """Add an event with its files; both are on disk afterwards.
 
         Args:
-            event: What happened.
+            event: What happened. An artifact that went on changing since is noted as it was when it was kept.
             files: The files that belong to it, by the hash of their bytes.
             is_shared: Whether the files are only ever replaced: they then share their blocks on disk with
                 what is kept of them here, and take no second space.
@@ -122,7 +123,9 @@ class Outbox:
             StorageError: The folder cannot be written or the disk is full.
         """
         for sha256, source in files.items():
-            self._keep(source, sha256, is_shared=is_shared)
+            kept = self._keep(source, sha256, is_shared=is_shared)
+            if kept != sha256 and isinstance(event, ArtifactLogged):
+                event = event.model_copy(update={"sha256": kept})
         content = event.model_dump_json().encode()
         checksum = _checksum(self._checksum, content)
         try:
@@ -160,15 +163,22 @@ class Outbox:
             self.folder.rename(gone)
             shutil.rmtree(gone)
 
-    def _keep(self, source: Path, sha256: str, *, is_shared: bool) -> None:
+    def _keep(self, source: Path, sha256: str, *, is_shared: bool) -> str:
+        """Keep a file and return the hash of what is kept: one that grows is not what was hashed before."""
         kept = self.file(sha256)
         if kept.is_file():
-            return
+            return sha256
         if is_shared:
             link_or_copy(source, kept)
-            return
-        with whole_file(kept) as temporary:
+            return sha256
+        copy = self.file(_COPY)
+        with whole_file(copy) as temporary:
             shutil.copyfile(source, temporary)
+        copied = file_hash(copy)
+        with storage_errors(copy):
+            copy.replace(self.file(copied))
+            sync_to_disk(copy.parent)
+        return copied
 
     def _lines(self) -> Iterator[tuple[str, Event, int]]:
         """Yield each line's checksum, its event, and where in the file it ends."""

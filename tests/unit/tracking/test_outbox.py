@@ -159,6 +159,21 @@ def test_files_are_kept_once(config, tmp_path):
     assert len(list((outbox.folder / "files").iterdir())) == 2
 
 
+def test_a_file_that_goes_on_growing(config, tmp_path):
+    """A file that changed since it was hashed is kept and noted by the hash of what was copied of it."""
+    log = tmp_path / "train.log"
+    log.write_text("epoch 1\n")
+    event = ArtifactLogged(name=log.name, folder="logs", sha256=file_hash(log))
+    log.write_text("epoch 1\nepoch 2\n")
+    outbox = outbox_of(config, "a1").hold()
+    outbox.append(event, {event.sha256: log})
+    outbox.release()
+    (noted,) = outbox.events()
+    assert noted == event.model_copy(update={"sha256": file_hash(log)})
+    assert outbox.file(noted.sha256).read_text() == "epoch 1\nepoch 2\n"
+    assert [path.name for path in (outbox.folder / "files").iterdir()] == [noted.sha256]
+
+
 def test_one_process_writes(outbox, config):
     """While someone holds it others do not get it, and it does not count as held back."""
     outbox.hold()
