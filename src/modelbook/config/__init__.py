@@ -1,6 +1,14 @@
 """The settings of a project."""
 
 from modelbook.config.changes import Proposal, propose_values, set_values
+from modelbook.config.evaluation import (
+    EvaluationConfig,
+    GateConfig,
+    PromotionConfig,
+    SliceConfig,
+    SliceThreshold,
+    Threshold,
+)
 from modelbook.config.sections import (
     METRICS,
     BooleanFeatures,
@@ -9,9 +17,7 @@ from modelbook.config.sections import (
     ColumnType,
     DataConfig,
     DatetimeFeatures,
-    EvaluationConfig,
     FeaturesConfig,
-    GateConfig,
     MetricName,
     ModelConfig,
     NumericFeatures,
@@ -21,7 +27,6 @@ from modelbook.config.sections import (
     ServingConfig,
     SplitConfig,
     Task,
-    Threshold,
     TrackingConfig,
     TrainingConfig,
 )
@@ -52,10 +57,13 @@ __all__ = [
     "ModelConfig",
     "NumericFeatures",
     "ProjectConfig",
+    "PromotionConfig",
     "Proposal",
     "Ratio",
     "Section",
     "ServingConfig",
+    "SliceConfig",
+    "SliceThreshold",
     "SplitConfig",
     "Task",
     "Threshold",

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Task = Literal["regression", "classification"]
 ColumnType = Literal["float", "integer", "boolean", "string", "datetime"]
@@ -260,46 +260,6 @@ class TrainingConfig(Section):
         if self.n_jobs != -1 and self.n_jobs < 1:
             raise ValueError(f"n_jobs {self.n_jobs}: use -1 for every core or a number from 1")
         return self
-
-
-class Threshold(Section):
-    """The limits that a test metric must keep to."""
-
-    min: float | None = None
-    max: float | None = None
-
-    @model_validator(mode="after")
-    def _check_limits(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("a threshold needs min, max or both")
-        return self
-
-
-class GateConfig(Section):
-    """What a model must pass to be registered, beyond the thresholds."""
-
-
-class EvaluationConfig(Section):
-    """How the model is judged.
-
-    Attributes:
-        thresholds: Limits by metric name, held against the test metrics.
-        positive_class: The class that precision, recall and ROC are about; None takes the last, sorted.
-        gate: What a model must pass to be registered, beyond the thresholds.
-    """
-
-    thresholds: dict[MetricName, Threshold] = Field(default_factory=dict)
-    positive_class: str | int | bool | None = None
-    gate: GateConfig = GateConfig()
-
-    @field_validator("positive_class", mode="before")
-    @classmethod
-    def _check_class(cls, value: Any) -> Any:
-        if not isinstance(value, str | int | None):
-            raise ValueError(  # noqa: TRY004 (pydantic takes no other)
-                f"a class is text, a whole number, true or false, got {value!r:.60}"
-            )
-        return value
 
 
 class TrackingConfig(Section):

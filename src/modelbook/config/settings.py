@@ -17,10 +17,10 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from modelbook.config.evaluation import EvaluationConfig, gate_mistakes
 from modelbook.config.sections import (
     METRICS,
     DataConfig,
-    EvaluationConfig,
     FeaturesConfig,
     ModelConfig,
     ProjectConfig,
@@ -93,6 +93,8 @@ class Config(Section):
         strangers = sorted(set(self.evaluation.thresholds) - set(METRICS[self.project.task]))
         if strangers:
             raise ValueError(f"evaluation.thresholds: no {self.project.task} metrics: {', '.join(strangers)}")
+        for mistake in gate_mistakes(self.evaluation.gate, self.project.task, self.data.columns):
+            raise ValueError(f"evaluation.gate.{mistake}")
         if self.split.method == "stratified" and self.project.task != "classification":
             raise ValueError("split.method: stratified is for classification")
         return self

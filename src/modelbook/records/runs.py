@@ -1,48 +1,14 @@
-"""The frozen records that pass between rooms; metadata.json, registry.json and --json are made of them."""
+"""The records of a run: its data, its code, its environment, its model, and what became of them."""
 
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from modelbook.config import ColumnType, Task
-from modelbook.files import write_whole
-
-
-class Record(BaseModel):
-    """A frozen record that round-trips through JSON, infinities and NaN included."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        ser_json_inf_nan="strings",
-        ser_json_bytes="base64",
-        val_json_bytes="base64",
-    )
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Return the record that a JSON file holds.
-
-        Raises:
-            OSError: The file cannot be read.
-            pydantic.ValidationError: It holds something else.
-        """
-        return cls.model_validate_json(path.read_bytes())
-
-    def to_bytes(self) -> bytes:
-        """Return the JSON that `write` puts into a file."""
-        return self.model_dump_json(indent=2).encode() + b"\n"
-
-    def write(self, path: Path) -> None:
-        """Write the record as JSON, whole or not at all.
-
-        Raises:
-            StorageError: The folder cannot be written or the disk is full.
-        """
-        write_whole(path, self.to_bytes())
+from modelbook.records.gate import GateVerdict
+from modelbook.records.record import Record
 
 
 class RejectedRows(Record):
@@ -270,46 +236,6 @@ class RunMetadata(Record):
     lineage: Lineage
 
 
-class GateCheck(Record):
-    """One question put to a model: its metric held against the limits.
-
-    Attributes:
-        name: The check, as in "rmse_threshold".
-        metric: The metric looked at.
-        value: Its value on the test rows; None where the metric was not computed.
-        min: The lower limit.
-        max: The upper limit.
-        passed: The answer.
-    """
-
-    name: str
-    metric: str
-    value: float | None
-    min: float | None
-    max: float | None
-    passed: bool
-
-
-class GateVerdict(StrEnum):
-    """What the gate said of a model; `none` where nobody asked."""
-
-    PASSED = "passed"
-    REJECTED = "rejected"
-    NONE = "none"
-
-
-class GateDecision(Record):
-    """The gate's verdict with the checks behind it."""
-
-    verdict: GateVerdict
-    checks: tuple[GateCheck, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether the model may be registered."""
-        return self.verdict is not GateVerdict.REJECTED
-
-
 class StageStatus(StrEnum):
     """How a stage came to its outputs: it ran, they were there, or DVC's cache had them."""
 
@@ -332,26 +258,6 @@ class StageResult(Record):
     status: StageStatus
     seconds: float
     why: tuple[str, ...] = ()
-
-
-class EvaluationReport(Record):
-    """evaluation_report.json: what a run's model was worth, and what the gate said of it.
-
-    Attributes:
-        run_id: The run.
-        uid: The same run's own id.
-        metrics: The metrics on the test rows, without prefix.
-        threshold_checks: The answers by check.
-        all_checks_passed: Whether every answer was yes.
-        gate: The verdict with the numbers.
-    """
-
-    run_id: str
-    uid: str
-    metrics: dict[str, float]
-    threshold_checks: dict[str, bool]
-    all_checks_passed: bool
-    gate: GateDecision
 
 
 class ModelVersion(Record):
@@ -382,9 +288,9 @@ class ModelVersion(Record):
     created_at: datetime
     stage: Literal["None", "Staging", "Production", "Archived"] = "None"
     gate: GateVerdict = GateVerdict.NONE
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     file: str
     sha256: str
     size_bytes: int
     model: ModelRecord | None = None
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,49 @@
+"""The frozen records that pass between rooms; metadata.json, registry.json and --json are made of them."""
+
+from modelbook.records.gate import (
+    EvaluationReport,
+    GateCheck,
+    GateDecision,
+    GateVerdict,
+)
+from modelbook.records.record import (
+    Record,
+)
+from modelbook.records.runs import (
+    CodeFile,
+    CodeState,
+    ColumnSummary,
+    DataVersion,
+    Environment,
+    InputColumn,
+    Lineage,
+    ModelRecord,
+    ModelVersion,
+    RejectedRows,
+    RunMetadata,
+    StageResult,
+    StageStatus,
+    ValidationReport,
+)
+
+__all__ = [
+    "CodeFile",
+    "CodeState",
+    "ColumnSummary",
+    "DataVersion",
+    "Environment",
+    "EvaluationReport",
+    "GateCheck",
+    "GateDecision",
+    "GateVerdict",
+    "InputColumn",
+    "Lineage",
+    "ModelRecord",
+    "ModelVersion",
+    "Record",
+    "RejectedRows",
+    "RunMetadata",
+    "StageResult",
+    "StageStatus",
+    "ValidationReport",
+]
