@@ -249,3 +249,65 @@ def test_a_damaged_outbox_stops_no_other(config_of, picture, tmp_path):
     model.write_bytes(content)
     assert [run.uid for run in sync(config).report.delivered] == [first.uid]
     assert len(picture(config)["runs"]) == 2
+
+
+def recorded_midway(config, folder, number):
+    """Record a run, notebook fashion, whose store dies at the call of a number; return the tracker."""
+
+    def breaking(*arguments, **options):
+        writer = open_writer(*arguments, **options)
+        return StoreWriter(Breaking(writer.client, number, is_after=False), config)
+
+    with patch.object(channel, "open_writer", breaking), patch.object(channel, "sqlite_path", lambda _: None):
+        tracker = MLflowTracker(config, clock=lambda: BEGAN)
+        record(tracker, folder)
+    return tracker
+
+
+@pytest.mark.parametrize("number", quick_or_all(range(6, CALLS, 3), 12))
+def test_a_run_whose_beginning_is_lost(config_of, picture, *, empty_store, tmp_path, number):
+    """Delivered to a store that does not hold its beginning, a run is FAILED there, tagged and said so.
+
+    Back in the store that it began in, it is as whole as ever: doing either twice changes nothing.
+    """
+    config = config_of("begun")
+    tracker = recorded_midway(config, tmp_path, number)
+    outbox = waiting(config)
+    if not outbox:
+        pytest.skip("the run makes fewer calls")
+    kept = shutil.copytree(outbox[0].folder, tmp_path / "kept")
+    other = elsewhere(config, empty_store)
+    for _ in range(2):
+        writer = open_writer(other)
+        with waiting(config)[0].held():
+            delivered = deliver(waiting(config)[0], writer)
+        assert (delivered.status, delivered.run_id == tracker.run_id) == ("FAILED", False)
+        assert tracker.run_id in delivered.incomplete
+        (run,) = picture(other)["runs"]
+        assert (run["status"], run["tags"]["modelbook.incomplete"]) == ("FAILED", delivered.incomplete)
+    report, error = sync(other)
+    assert (error, report.delivered[0].incomplete) == (None, delivered.incomplete)
+    assert waiting(config) == []
+    shutil.copytree(kept, outbox[0].folder)
+    report, error = sync(config)
+    assert (error, report.delivered[0].incomplete, report.delivered[0].status) == (None, None, "FINISHED")
+    assert "modelbook.incomplete" not in picture(config)["runs"][0]["tags"]
+
+
+def elsewhere(config, empty_store):
+    """Return the same settings with another, empty store."""
+    other = config.path("other.db")
+    shutil.copy(empty_store, other)
+    tracking = config.tracking.model_copy(update={"uri": f"sqlite:///{other}"})
+    return config.model_copy(update={"tracking": tracking})
+
+
+def test_a_run_that_began_offline_is_whole_anywhere(config_of, direct, *, picture, empty_store, tmp_path):
+    """A run of which no store was told anything yet is delivered whole to whatever store there is then."""
+    config = config_of("anywhere")
+    tracker = recorded_midway(config, tmp_path, 2)
+    assert tracker.run_id == tracker.uid
+    other = elsewhere(config, empty_store)
+    report, error = sync(other)
+    assert (error, report.delivered[0].incomplete) == (None, None)
+    assert picture(other, **BY_NATURE)["runs"] == direct["runs"]

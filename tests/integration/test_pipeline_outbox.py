@@ -1,13 +1,17 @@
 """A tracking server that is away, dies or hangs, and what is told to it afterwards."""
 
+import shutil
 import socket
 import threading
 import time
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import orjson
 import pytest
 
+from modelbook.errors import TrackingStoreError
+from modelbook.pipeline import syncing
 from modelbook.tracking import channel
 from modelbook.tracking.writer import StoreWriter
 
@@ -221,3 +225,88 @@ def test_a_locked_database_midway(project):
     assert len(project.recorded) == 2
     assert project.recorded[1].data.metrics == project.metadata.metrics
     assert [path.name for path in (project.root / "logs/outbox").iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def begun_elsewhere(project, empty_store):
+    """A project whose store went away in the middle of a run, and came back without all that it held."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def gone(*_args, **_options):
+        raise MlflowException("the store went away")
+
+    project.set({TREES: "6"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "create_logged_model", gone)
+        assert project.run().recorded == "outbox"
+    shutil.copy(empty_store, project.root / "logs/mlflow.db")
+    return project
+
+
+def whole_once(project):
+    """Assert that the store holds the run whose outputs lie there, whole and once, with its version."""
+    (run,) = project.recorded
+    metadata = project.metadata
+    assert run.info.status == "FINISHED"
+    assert (run.data.params, run.data.metrics) == (metadata.params, metadata.metrics)
+    assert run.info.end_time == int(metadata.ended_at.timestamp() * 1000)
+    assert run.data.tags["modelbook.gate"] == "passed"
+    assert "modelbook.incomplete" not in run.data.tags
+    artifacts = {entry.path for entry in project.client.list_artifacts(run.info.run_id)}
+    assert {"metadata.json", "report.html", "evaluation_report.json", "config.yaml"} <= artifacts
+    assert project.versions == [1]
+    numbers = {entry["uid"]: (entry["mlflow_version"], entry["run_id"]) for entry in project.registry}
+    assert numbers[metadata.uid] == ("1", run.info.run_id)
+    assert {stage.status for stage in project.run().stages} == {"cached"}
+    assert len(project.recorded) == 1
+
+
+def test_sync_enters_a_run_whole_whose_beginning_is_lost(begun_elsewhere, modelbook):
+    """A database lost in the middle of a run gets it whole out of its outputs, with `sync` alone."""
+    project = begun_elsewhere
+    answer = modelbook("-C", project.root, "--json", "sync")
+    (delivered,) = orjson.loads(answer.stdout)["delivered"]
+    assert (answer.code, delivered["status"], delivered["incomplete"]) == (0, "FINISHED", None)
+    assert [version["version"] for version in delivered["versions"]] == ["1"]
+    whole_once(project)
+
+
+def test_a_run_enters_the_one_before_whole(begun_elsewhere):
+    """So does the next run, before its own training replaces the outputs."""
+    project = begun_elsewhere
+    before = project.metadata
+    project.set({TREES: "7"})
+    project.run()
+    runs = {run.data.tags["modelbook.uid"]: run for run in project.recorded}
+    assert set(runs) == {before.uid, project.metadata.uid}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs[before.uid].data.metrics == before.metrics
+    assert project.versions == [1, 2]
+
+
+def test_an_entry_that_broke_off_is_made_by_the_next_run(begun_elsewhere, caplog):
+    """Where only the end was delivered, the run is FAILED and tagged, and the next run enters it whole."""
+    project = begun_elsewhere
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(syncing, "enter_again", Mock(side_effect=TrackingStoreError("no")))
+        report, error = syncing.sync(project.config)
+    assert (error, report.delivered[0].status) == (None, "FAILED")
+    (run,) = project.recorded
+    assert (run.info.status, "modelbook.incomplete" in run.data.tags) == ("FAILED", True)
+    assert project.run().recorded == "mlflow"
+    assert "is not on record: entering it" in caplog.text
+    whole_once(project)
+
+
+def test_a_lost_beginning_without_outputs_is_said(begun_elsewhere, modelbook):
+    """Where the outputs are gone too, what is left is delivered, FAILED and tagged, and said in words."""
+    project = begun_elsewhere
+    (project.root / "models/model.skops").unlink()
+    answer = modelbook("-C", project.root, "sync")
+    assert answer.code == 0
+    assert "stands there as FAILED: it began as run" in answer.stdout
+    (run,) = project.recorded
+    assert run.info.status == "FAILED"
+    assert run.data.tags["modelbook.incomplete"].startswith("it began as run ")
+    assert "nothing is waiting" in modelbook("-C", project.root, "sync").stdout

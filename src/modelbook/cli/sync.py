@@ -23,6 +23,8 @@ def sync(context: typer.Context) -> None:
     for run in report.delivered:
         numbers = ", ".join(f"{version.name}/{version.version}" for version in run.versions)
         console.line(f"delivered  {run.run_name}  {run.run_id}  {numbers}".rstrip())
+        if run.incomplete:
+            console.line(f"incomplete {run.run_name}  stands there as FAILED: {run.incomplete}")
     for waiting in report.waiting:
         console.line(f"waiting    {waiting.run_name or '?'}  {waiting.uid}  {waiting.why}")
     if error is not None:

@@ -4,8 +4,6 @@ It starts from the run's outputs and may be done again: after a changed threshol
 restored. It then adds to the same run, and one model digest is registered once.
 """
 
-from pathlib import Path
-
 import pandas as pd
 
 from modelbook.config import Config
@@ -15,10 +13,9 @@ from modelbook.evaluation.report import ReportContent, render_report
 from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger, format_number
 from modelbook.pipeline import layout
-from modelbook.pipeline.recording import ensure_entered
+from modelbook.pipeline.recording import attach_verdict, ensure_entered, record_verdict
 from modelbook.records import EvaluationReport, GateDecision, RunMetadata, ValidationReport
 from modelbook.registry.registry import ModelRegistry
-from modelbook.tracking.events import GATE_TAG
 from modelbook.tracking.journal import keep_run, run_before
 from modelbook.tracking.outbox import is_held_back, outbox_of
 from modelbook.tracking.tracker import MLflowTracker
@@ -42,8 +39,8 @@ def judge_and_register(config: Config, log: PipelineLogger) -> None:
         html = _report(metadata, gate, version, config=config)
         write_whole(config.path(layout.REPORT), html.encode())
         predictions = config.path(layout.PREDICTIONS)
-        folder = keep_run(config, metadata, evaluation=evaluation, report=html, predictions=predictions)
-        _attach(tracker, folder, config)
+        keep_run(config, metadata, evaluation=evaluation, report=html, predictions=predictions)
+        attach_verdict(tracker, metadata.uid, config)
     finally:
         tracker.leave_run()
     evaluation.write(config.path(layout.EVALUATION))
@@ -66,22 +63,7 @@ def _enter(
         return None
     run_id = ensure_entered(tracker, metadata, config)
     log.info(f"judging run {metadata.run_name} ({run_id})")
-    tracker.set_tags({GATE_TAG: gate.verdict})
-    if not gate.passed:
-        return None
-    return tracker.register(
-        config.tracking.model_name,
-        metadata.model,
-        tags={GATE_TAG: gate.verdict},
-        package=config.path(layout.MODELS),
-    )
-
-
-def _attach(tracker: MLflowTracker, folder: Path, config: Config) -> None:
-    """Add what was made of the verdict to the run's artifacts."""
-    paths = (folder / "report.html", folder / "evaluation_report.json", config.path("dvc.lock"))
-    for path in filter(Path.is_file, paths):
-        tracker.log_artifact(path)
+    return record_verdict(tracker, metadata, gate, config=config)
 
 
 def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> EvaluationReport:

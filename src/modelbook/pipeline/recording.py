@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from modelbook.config import Config
 from modelbook.files import write_whole
 from modelbook.pipeline import layout
-from modelbook.records import RunMetadata
+from modelbook.records import GateDecision, RunMetadata
+from modelbook.tracking import journal
 from modelbook.tracking.abandoned import process_tags
-from modelbook.tracking.events import UID_TAG, RunStarted
+from modelbook.tracking.events import GATE_TAG, UID_TAG, RunStarted
 from modelbook.tracking.lineage import lineage_tags
 
 if TYPE_CHECKING:
@@ -58,6 +59,57 @@ def ensure_entered(tracker: "MLflowTracker", metadata: RunMetadata, config: Conf
         tracker.end_run(ended_at=metadata.ended_at)
         tracker.resume_run(_beginning(metadata, config, run_id=tracker.run_id))
     return tracker.run_id
+
+
+def enter_again(metadata: RunMetadata, config: Config) -> tuple[str, str | None]:
+    """Enter a run whole, with the verdict that it got, where its store lost what it held of it.
+
+    Args:
+        metadata: The run's record.
+        config: The project, which is held, and whose models/ and reports/ hold the run's outputs.
+
+    Returns:
+        The run's id, and the version of its model where that is registered.
+
+    Raises:
+        TrackingStoreError: The store refuses what it is told.
+    """
+    from modelbook.tracking.tracker import MLflowTracker
+
+    tracker = MLflowTracker(config)
+    evaluation = journal.kept_evaluation(config, metadata.uid)
+    try:
+        run_id = ensure_entered(tracker, metadata, config)
+        if evaluation is None:
+            return run_id, None
+        number = record_verdict(tracker, metadata, evaluation.gate, config=config)
+        attach_verdict(tracker, metadata.uid, config)
+        return run_id, number
+    finally:
+        tracker.leave_run()
+
+
+def record_verdict(
+    tracker: "MLflowTracker", metadata: RunMetadata, gate: GateDecision, *, config: Config
+) -> str | None:
+    """Tag a run with the gate's verdict, register its model if it passed, and return the store's version."""
+    tracker.set_tags({GATE_TAG: gate.verdict})
+    if not gate.passed:
+        return None
+    return tracker.register(
+        config.tracking.model_name,
+        metadata.model,
+        tags={GATE_TAG: gate.verdict},
+        package=config.path(layout.MODELS),
+    )
+
+
+def attach_verdict(tracker: "MLflowTracker", uid: str, config: Config) -> None:
+    """Add what was made of a run's verdict to its artifacts, out of the journal."""
+    folder = config.path(journal.FOLDER) / uid
+    paths = (folder / journal.REPORT_FILE, folder / journal.EVALUATION_FILE, config.path(layout.LOCK))
+    for path in filter(Path.is_file, paths):
+        tracker.log_artifact(path)
 
 
 def _beginning(metadata: RunMetadata, config: Config, *, run_id: str | None = None) -> RunStarted:

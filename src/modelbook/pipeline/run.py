@@ -109,7 +109,7 @@ def run_pipeline(
         if warning := old_file_store(config):
             log.warning(warning)
         check_project(config, use_dvc=use_dvc)
-        deliver_waiting(config, log)
+        deliver_waiting(config, log, is_project_held=True)
         if use_dvc:
             mend_lock(root)
             note_packages(config)

@@ -1,23 +1,28 @@
 """The outbox delivered, and what the project says of its runs brought in line with the store."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from modelbook.config import Config
 from modelbook.errors import ModelbookError, ProjectBusyError, StoreAwayError, TrackingStoreError
-from modelbook.files import storage_errors
+from modelbook.files import file_hash, storage_errors
 from modelbook.logs import PipelineLogger, now
 from modelbook.pipeline import layout
+from modelbook.pipeline.lock import hold_project
+from modelbook.pipeline.recording import enter_again
 from modelbook.records import EvaluationReport, Record, RunMetadata
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.abandoned import close_abandoned, may_hold_abandoned
-from modelbook.tracking.delivery import DeliveredRun, deliver
+from modelbook.tracking.delivery import DeliveredRun, DeliveredVersion, deliver
 from modelbook.tracking.events import GATE_TAG, TagsSet
+from modelbook.tracking.lineage import command_line
 from modelbook.tracking.outbox import FOLDER, Outbox, began, outbox_of, waiting
 from modelbook.tracking.writer import PATIENCE_S, StoreWriter, open_writer
+
+_OUTPUTS = (layout.PREDICTIONS, layout.PLOTS, layout.TRAIN)
 
 
 class WaitingRun(Record):
@@ -42,16 +47,24 @@ class Synced(NamedTuple):
     error: ModelbookError | None
 
 
-def sync(config: Config, *, patience_s: float = PATIENCE_S, is_waiting: bool = True) -> Synced:
+def sync(
+    config: Config,
+    *,
+    patience_s: float = PATIENCE_S,
+    is_waiting: bool = True,
+    is_project_held: bool = False,
+) -> Synced:
     """Deliver what waits in the outbox, the oldest run first; what a living process is writing stays.
 
     One process delivers at a time. What was delivered is removed last, so a run that was interrupted on the
-    way is delivered again, which changes nothing.
+    way is delivered again, which changes nothing. A run that began in another store is entered whole out of
+    its outputs while they lie in the project and no other run holds it.
 
     Args:
         config: The project.
         patience_s: How long the store may take for an answer.
         is_waiting: Whether to wait while another process delivers.
+        is_project_held: Whether the caller holds the project already.
 
     Raises:
         ProjectBusyError: Another process delivers.
@@ -69,7 +82,7 @@ def sync(config: Config, *, patience_s: float = PATIENCE_S, is_waiting: bool = T
         if not isinstance(synced.error, StoreAwayError):
             with suppress(TrackingStoreError):  # a run of its own tries again, and says so
                 close_abandoned(writer.client, config, moment=now())
-        return synced
+    return _completed(synced, config, is_project_held=is_project_held)
 
 
 @contextmanager
@@ -86,17 +99,25 @@ def _delivering(config: Config, *, is_waiting: bool) -> Iterator[None]:
         lock.release()
 
 
-def deliver_waiting(config: Config, log: PipelineLogger) -> None:
-    """Deliver what waits in the outbox if the store answers, and say what became of it."""
+def deliver_waiting(config: Config, log: PipelineLogger, *, is_project_held: bool = False) -> None:
+    """Deliver what waits in the outbox if the store answers, and say what became of it.
+
+    Args:
+        config: The project.
+        log: What goes on is said here.
+        is_project_held: Whether the caller holds the project.
+    """
     if not config.training.enable_mlflow:
         return
     try:
-        report, error = sync(config, is_waiting=False)
+        report, error = sync(config, is_waiting=False, is_project_held=is_project_held)
     except ProjectBusyError as busy:
         log.info(busy.what)
         return
     for run in report.delivered:
         log.info(f"delivered what was recorded of run {run.run_name} ({run.run_id})")
+        if run.incomplete:
+            log.warning(f"run {run.run_name} ({run.run_id}) stands there as FAILED: {run.incomplete}")
     if error is not None:
         runs = f"{len(report.waiting)} run{'s' if len(report.waiting) > 1 else ''}"
         log.warning(f"{error.what} ({error.where}: {error.got}): {runs} still waiting in logs/outbox")
@@ -157,6 +178,48 @@ def _deliver(outbox: Outbox, writer: StoreWriter, config: Config) -> DeliveredRu
         _note_run(run, config)
         outbox.remove()
     return run
+
+
+def _completed(synced: Synced, config: Config, *, is_project_held: bool) -> Synced:
+    """Enter the run whole whose outputs lie in the project, where the store was given only its end."""
+    report = synced.report
+    cut_off = {run.uid for run in report.delivered if run.incomplete}
+    if not cut_off:
+        return synced
+    holding = nullcontext() if is_project_held else hold_project(config, command=command_line())
+    try:
+        with holding:
+            metadata = _lying(config)
+            if metadata is None or metadata.uid not in cut_off:
+                return synced
+            delivered = [_entered(run, metadata, config) for run in report.delivered]
+    except (ProjectBusyError, TrackingStoreError):  # it stays incomplete, which the report says
+        return synced
+    return synced._replace(report=report.model_copy(update={"delivered": tuple(delivered)}))
+
+
+def _lying(config: Config) -> RunMetadata | None:
+    """Return the record of the run whose outputs lie in the project; None where some of them are missing."""
+    path = config.path(layout.METADATA)
+    metadata = RunMetadata.read(path) if path.is_file() else None
+    if metadata is None or not all(config.path(name).exists() for name in _OUTPUTS):
+        return None
+    model = config.path(layout.MODELS) / metadata.model.file
+    is_its = model.is_file() and file_hash(model) == metadata.model.sha256
+    return metadata if is_its else None
+
+
+def _entered(run: DeliveredRun, metadata: RunMetadata, config: Config) -> DeliveredRun:
+    if run.uid != metadata.uid:
+        return run
+    run_id, number = enter_again(metadata, config)
+    if outbox_of(config, run.uid).exists:  # the store went away again
+        return run
+    name, digest = config.tracking.model_name, metadata.model.digest
+    versions = () if number is None else (DeliveredVersion(name=name, digest=digest, version=number),)
+    for version in versions:
+        ModelRegistry(config).note_delivery(name, digest, mlflow_version=version.version, run_id=run_id)
+    return run.model_copy(update={"status": "FINISHED", "incomplete": None, "versions": versions})
 
 
 def _note_run(run: DeliveredRun, config: Config) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from modelbook.config import Config
+from modelbook.config import Config, mask_password
 from modelbook.errors import StoreAwayError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.tracking.abandoned import close_abandoned
@@ -39,6 +39,7 @@ class Channel:
         self._config = config
         self._log = log
         self._outbox: Outbox | None = None
+        self._is_told = False  # whether the store holds what the outbox is not going to
         self._is_own_file = sqlite_path(config.tracking_uri) is not None
         if not is_offline:
             self._open()
@@ -100,11 +101,14 @@ class Channel:
         """
         if self.writer is not None:
             try:
-                return self.writer.apply(event, files)
+                answer = self.writer.apply(event, files)
             except StoreAwayError as error:
                 if isinstance(event, RunStarted) and self._is_own_file:
                     raise
                 self._go_offline(error)
+            else:
+                self._is_told = self._is_told or not isinstance(event, RunStarted)
+                return answer
         outbox = self._outbox or self._open_outbox()
         if not isinstance(event, RunStarted):
             outbox.append(event, files, is_shared=is_shared)
@@ -112,7 +116,7 @@ class Channel:
 
     def leave(self) -> None:
         """Write nothing more to the open run, and leave it as it is."""
-        self.started = None
+        self.started, self._is_told = None, False
         if self.writer is not None:
             self.writer.run_id = ""
         if self._outbox is not None:
@@ -141,11 +145,12 @@ class Channel:
             self._go_offline(error)
 
     def _open_outbox(self) -> Outbox:
-        """Return the run's outbox, whose first event says how the run began."""
+        """Return the run's outbox, whose first event says how the run began, and where."""
         if self.started is None:
             raise UsageError("no run is open")
+        place = mask_password(self._config.tracking_uri) if self._is_told else None
         self._outbox = outbox_of(self._config, self.started.uid).hold()
-        self._outbox.append(self.started, NO_FILES)
+        self._outbox.append(self.started.model_copy(update={"begun_in": place}), NO_FILES)
         return self._outbox
 
     def _waiting(self, uid: str) -> list[Event] | None:
@@ -171,7 +176,7 @@ class Channel:
             return None
         if run is None:
             return None
-        self.writer.run_id = run.info.run_id
+        self.writer.run_id, self._is_told = run.info.run_id, True
         return self._named(run.info.run_id), run.info.status
 
     def _named(self, run_id: str) -> str:

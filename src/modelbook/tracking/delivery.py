@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 from modelbook.errors import ModelbookError, TrackingStoreError
 from modelbook.files import file_hash
 from modelbook.records import Record
-from modelbook.tracking.events import ArtifactLogged, Event, ModelLogged, ModelRegistered
+from modelbook.tracking.events import (
+    INCOMPLETE_TAG,
+    ArtifactLogged,
+    Event,
+    ModelLogged,
+    ModelRegistered,
+    RunEnded,
+    RunStarted,
+)
 from modelbook.tracking.outbox import Outbox, began, ended
 from modelbook.tracking.writer import StoreWriter
 
@@ -28,6 +36,7 @@ class DeliveredRun(Record):
         status: How it ended.
         events: How many events were delivered.
         versions: The versions that its model was given.
+        incomplete: What is missing of it, where it began in another store; None where it is whole.
     """
 
     uid: str
@@ -36,13 +45,15 @@ class DeliveredRun(Record):
     status: str
     events: int
     versions: tuple[DeliveredVersion, ...]
+    incomplete: str | None = None
 
 
 def deliver(outbox: Outbox, writer: StoreWriter) -> DeliveredRun:
     """Tell a store everything that an outbox holds; the outbox, whose lock is held, stays as it is.
 
-    A run whose process was killed is marked so, with the time of its last sign of life. Doing this again
-    changes nothing, wherever it was interrupted.
+    A run whose process was killed is marked so, with the time of its last sign of life. A run that began in
+    another store than this one, which so does not hold what came before, ends as `FAILED` with a tag that
+    says what is missing. Doing this again changes nothing, wherever it was interrupted.
 
     Raises:
         StoreAwayError: The store does not answer or breaks down.
@@ -53,6 +64,9 @@ def deliver(outbox: Outbox, writer: StoreWriter) -> DeliveredRun:
     start = began(events)
     if start is None:
         raise ModelbookError("the outbox does not say how its run began", where=str(outbox.folder))
+    incomplete = _what_is_missing(start, writer)
+    if incomplete:
+        events = _cut_off(events, incomplete)
     versions = []
     for event in events:
         answer = _apply(event, outbox, writer)
@@ -68,7 +82,42 @@ def deliver(outbox: Outbox, writer: StoreWriter) -> DeliveredRun:
         status=writer.status(),
         events=len(events),
         versions=tuple(versions),
+        incomplete=incomplete,
     )
+
+
+def _what_is_missing(start: RunStarted, writer: StoreWriter) -> str | None:
+    """Return what a store lacks of a run that was begun before its events had to wait; None where nothing.
+
+    The store that the run began in knows it by its id. Another one, or an older copy of it, does not; what an
+    interrupted delivery began there is known by its tag.
+    """
+    if start.begun_in is None:
+        return None
+    run = writer.find_run(run_id=start.run_id, uid=start.uid, experiment=start.experiment)
+    if run is not None and (run.info.run_id == start.run_id or INCOMPLETE_TAG not in run.data.tags):
+        return None
+    return f"it began as run {start.run_id} in {start.begun_in}: what it recorded there is not here"
+
+
+def _cut_off(events: list[Event], incomplete: str) -> list[Event]:
+    """Return the events of a run whose beginning is missing, which say so.
+
+    A model that was recorded before is not there to be registered.
+    """
+    logged = {event.model.digest for event in events if isinstance(event, ModelLogged)}
+    changed: list[Event] = []
+    for event in events:
+        match event:
+            case RunStarted():
+                changed.append(event.model_copy(update={"tags": event.tags | {INCOMPLETE_TAG: incomplete}}))
+            case RunEnded(status="FINISHED"):
+                changed.append(event.model_copy(update={"status": "FAILED"}))
+            case ModelRegistered() if event.digest not in logged:
+                pass
+            case _:
+                changed.append(event)
+    return changed
 
 
 def _apply(event: Event, outbox: Outbox, writer: StoreWriter) -> str | None:

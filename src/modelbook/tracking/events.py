@@ -12,6 +12,7 @@ from modelbook.records import DataVersion, ModelRecord, Record
 
 UID_TAG = "modelbook.uid"
 GATE_TAG = "modelbook.gate"
+INCOMPLETE_TAG = "modelbook.incomplete"
 
 
 class RunStarted(Record):
@@ -24,6 +25,8 @@ class RunStarted(Record):
         experiment: The experiment that it belongs to.
         started_at: When it began.
         tags: What it is tagged with from its first moment on.
+        begun_in: The store that was told what came before the events that follow, an address without its
+            secrets; None where they are all there is.
     """
 
     kind: Literal["run_started"] = "run_started"
@@ -33,6 +36,7 @@ class RunStarted(Record):
     experiment: str
     started_at: datetime
     tags: dict[str, str]
+    begun_in: str | None = None
 
 
 class ParamsLogged(Record):

@@ -128,7 +128,7 @@ def old_file_store(config: Config) -> str | None:
 
 
 def knows(config: Config, *, run_id: str, model: str, version: str | None) -> bool:
-    """Return whether the store holds a run, and a registered version where one is named.
+    """Return whether the store holds a run that is finished, and a registered version where one is named.
 
     A SQLite store is read directly and a server asked by hand, in some 20 ms: importing MLflow for it would
     take longer than everything else that a run without work does. Where the short way fails, MLflow is asked.
@@ -189,7 +189,7 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def _database_knows(database: sqlite3.Connection, *, run_id: str, model: str, version: str | None) -> bool:
-    run = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+    run = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active' AND status = 'FINISHED'"
     if database.execute(run, (run_id,)).fetchone() is None:
         return False
     entry = "SELECT 1 FROM model_versions WHERE name = ? AND version = ?"
@@ -201,8 +201,9 @@ def _client_knows(config: Config, *, run_id: str, model: str, version: str | Non
     from mlflow.exceptions import MlflowException
 
     try:
-        is_active = client.get_run(run_id).info.lifecycle_stage == "active"
-        return is_active and (version is None or client.get_model_version(model, version) is not None)
+        run = client.get_run(run_id).info
+        is_there = (run.lifecycle_stage, run.status) == ("active", "FINISHED")
+        return is_there and (version is None or client.get_model_version(model, version) is not None)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False

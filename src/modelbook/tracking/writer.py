@@ -15,6 +15,7 @@ from modelbook.files import link_or_copy
 from modelbook.records import DataVersion
 from modelbook.tracking import versions
 from modelbook.tracking.events import (
+    INCOMPLETE_TAG,
     UID_TAG,
     ArtifactLogged,
     Event,
@@ -128,7 +129,7 @@ class StoreWriter:
             case ModelRegistered():
                 return versions.register(self.client, self._run(), event=event, files=files)
             case RunEnded():
-                self._end(self.run_id, event.status, event.ended_at)
+                self._finish(event)
         return None
 
     def find_run(self, *, run_id: str | None, uid: str, experiment: str) -> "Run | None":
@@ -254,6 +255,12 @@ class StoreWriter:
             named = Path(folder) / event.name
             link_or_copy(source, named)
             self.client.log_artifact(self.run_id, str(named), event.folder)
+
+    def _finish(self, event: RunEnded) -> None:
+        """End the run; what was said of a missing beginning is taken back: it was entered whole since."""
+        if event.status == "FINISHED" and INCOMPLETE_TAG in self._run().data.tags:
+            self.client.delete_tag(self.run_id, INCOMPLETE_TAG)
+        self._end(self.run_id, event.status, event.ended_at)
 
     def _end(self, run_id: str, status: str, ended_at: datetime) -> None:
         self.client.set_terminated(run_id, status=status, end_time=_milliseconds(ended_at))
