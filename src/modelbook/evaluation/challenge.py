@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from modelbook.config import PromotionConfig, Task
+from modelbook.errors import UsageError
 from modelbook.evaluation.gate import LOWER_IS_BETTER
 from modelbook.evaluation.metrics import Label
 from modelbook.evaluation.resampling import Difference, paired_differences
@@ -51,7 +52,7 @@ def challenge(
         are the ends of its interval, and `min` or `max` what the interval as a whole has to lie beyond.
 
     Raises:
-        UsageError: The tables have other rows or shapes than each other or than the classes.
+        UsageError: The tables are not about the same rows, or do not fit the classes.
 
     Example:
         >>> rows = pd.DataFrame({"actual": [1.0, 2.0, 3.0, 5.0], "predicted": [2.0, 4.0, 5.0, 6.0]})
@@ -60,6 +61,12 @@ def challenge(
         >>> check.name, check.passed, check.upper < 0
         ('rmse_change', True, True)
     """
+    if champion["actual"].tolist() != challenger["actual"].tolist():
+        raise UsageError(
+            "two models are compared by predictions of the same rows",
+            got=f"{len(champion)} and {len(challenger)} rows with other actual values",
+            hint="let the version in production predict the challenger's test rows, in their order",
+        )
     tables = [_aligned(table, classes) for table in (champion, challenger)]
     metric = settings.metric or deciding_metric(task, *tables)
     found = paired_differences(
@@ -67,6 +74,7 @@ def challenge(
         task=task,
         classes=classes,
         positive_class=positive_class,
+        metrics={metric},
         resamples=settings.resamples,
         level=settings.level,
         seed=seed,

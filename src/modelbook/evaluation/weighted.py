@@ -1,10 +1,12 @@
 """Metrics of weighted rows, for many weightings at once: what drawing rows again and again asks for.
 
 A row of weight 2 counts as two rows, one of weight 0 not at all; with every weight 1 the metrics are those of
-`compute_metrics`, whose definitions and sources hold here too.
+`compute_metrics`, whose definitions and sources hold here too. All but the area under the ROC curve are
+functions of sums over the rows, so that many weightings are one product of matrices.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,23 @@ Floats = NDArray[np.float64]
 Measure = Callable[[Floats], Floats]  # weights (n_weightings, n_rows) → values (n_weightings,)
 
 
+@dataclass(frozen=True, eq=False)
+class SumMeasure:
+    """A metric that is a function of weighted sums over the rows.
+
+    Attributes:
+        columns: What is summed, `(n_rows, n_columns)`.
+        of_sums: From the sums, `(n_weightings, n_columns)`, to the metric, `(n_weightings,)`.
+    """
+
+    columns: Floats
+    of_sums: Measure
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Return the metric for weights, `(n_weightings, n_rows)`."""
+        return self.of_sums(weights @ self.columns)
+
+
 def weighted_metrics(
     task: Task,
     y_true: ArrayLike,
@@ -35,6 +54,7 @@ def weighted_metrics(
     probabilities: ArrayLike | None = None,
     classes: Sequence[Label] = (),
     positive_class: Label | None = None,
+    has_exact_area: bool = True,
 ) -> dict[str, Measure]:
     """Return, for each metric, the function that gives its value for each of many weightings of the rows.
 
@@ -46,10 +66,12 @@ def weighted_metrics(
             left out.
         classes: The classes in the order of the columns of `probabilities`.
         positive_class: The class that binary metrics are about; None takes the last in sorted order.
+        has_exact_area: Whether roc_auc is that of the weighted rows; otherwise it is linear in the weights
+            of each side, which for many rows is much quicker and as good (`_linear_area`).
 
     Returns:
         Functions from weights, `(n_weightings, n_rows)`, each at least 0, to values, `(n_weightings,)`; NaN
-        where a weighting leaves a metric undefined.
+        where a weighting leaves a metric undefined. All but an exact roc_auc are a `SumMeasure`.
 
     Raises:
         UsageError: The lengths or shapes do not fit, there are no rows, or actual values are missing.
@@ -72,24 +94,28 @@ def weighted_metrics(
     if scores is None:
         return found
     wanted = range(scores.shape[1]) if positive is None else [positive]
-    areas = [_area(codes[0] == code, scores[:, code]) for code in wanted]
-    return found | {"roc_auc": _mean_of(areas), "log_loss": _mean(log_losses(codes[0], scores))}
+    sides = [(codes[0] == code, scores[:, code]) for code in wanted]
+    area = _mean_of([_area(*side) for side in sides]) if has_exact_area else _mean_linear_area(sides)
+    return found | {"roc_auc": area, "log_loss": _mean(log_losses(codes[0], scores))}
 
 
 def _regression(actual: Floats, predicted: Floats) -> dict[str, Measure]:
     error, deviation = actual - predicted, actual - actual.mean()
-    squares = np.column_stack([error**2, deviation, deviation**2])
+    squares = np.column_stack([error**2, deviation, deviation**2, np.ones_like(error)])
 
-    def r2_score(weights: Floats) -> Floats:
-        residual, shift, total = (weights @ squares).T
-        return 1 - _ratio(residual, total - _ratio(shift**2, weights.sum(axis=1)))
+    def r2_score(sums: Floats) -> Floats:
+        residual, shift, total, count = sums.T
+        return 1 - _ratio(residual, total - _ratio(shift**2, count))
 
+    mean_square = _mean(error**2)
+    percentages = np.zeros((len(actual), 2))
     usable = actual != 0
+    percentages[usable] = np.column_stack([percentage_errors(actual, predicted), np.ones(usable.sum())])
     return {
-        "rmse": lambda weights: np.sqrt(_mean(error**2)(weights)),
+        "rmse": SumMeasure(mean_square.columns, lambda sums: np.sqrt(mean_square.of_sums(sums))),
         "mae": _mean(np.abs(error)),
-        "r2_score": r2_score,
-        "mape": lambda weights: _mean(percentage_errors(actual, predicted))(weights[:, usable]),
+        "r2_score": SumMeasure(squares, r2_score),
+        "mape": SumMeasure(percentages, mean_square.of_sums),
     }
 
 
@@ -101,13 +127,13 @@ def _classification(
     counted = np.hstack([is_actual & is_predicted, is_actual, is_predicted]).astype(np.float64)
 
     def of_classes(share: Callable[[Floats, Floats, Floats], Floats]) -> Measure:
-        def measure(weights: Floats) -> Floats:
-            hits, present, claimed = np.split(weights @ counted, 3, axis=1)
+        def of_sums(sums: Floats) -> Floats:
+            hits, present, claimed = np.split(sums, 3, axis=1)
             shares = np.nan_to_num(share(hits, present, claimed))
             counts = (present + claimed > 0) | (positive is not None)
             return _ratio((shares * counts).sum(axis=1), counts.sum(axis=1))
 
-        return measure
+        return SumMeasure(counted, of_sums)
 
     return {
         "accuracy": _mean((actual == predicted).astype(np.float64)),
@@ -136,19 +162,64 @@ def _area(is_class: NDArray[np.bool_], score: Floats) -> Measure:
     return measure
 
 
-def _mean(values: Floats) -> Measure:
-    return lambda weights: _ratio(weights @ values, weights.sum(axis=1))
+def _linear_area(is_class: NDArray[np.bool_], score: Floats) -> SumMeasure:
+    """Return the area under the ROC curve to first order in the weights.
+
+    Each row of the class wins against a share of the others, and each other row loses against a share of the
+    class. The weighted mean of each, less the area that one of them counts twice, misses the area of the
+    weighted rows by a term of order 1 / n_rows, where the area itself varies by 1 / sqrt(n_rows).
+
+    Source: DeLong, DeLong and Clarke-Pearson (1988), "Comparing the areas under two or more correlated
+    receiver operating characteristic curves", Biometrics 44(3): the structural components V10 and V01.
+    """
+    wins = np.empty(len(score))
+    for side, sign in ((is_class, 1), (~is_class, -1)):
+        against = np.sort(sign * score[~side])
+        own = sign * score[side]
+        ranks = [np.searchsorted(against, own, side=end) for end in ("left", "right")]
+        wins[side] = (ranks[0] + ranks[1]) / (2 * len(against))
+    area = wins[is_class].mean()
+    columns = np.column_stack([is_class * wins, is_class, ~is_class * wins, ~is_class]).astype(np.float64)
+
+    def of_sums(sums: Floats) -> Floats:
+        own, n_own, others, n_others = sums.T
+        return _ratio(own, n_own) + (_ratio(others, n_others) - float(area))
+
+    return SumMeasure(columns, of_sums)
+
+
+def _mean(values: Floats) -> SumMeasure:
+    columns = np.column_stack([values, np.ones(len(values))])
+    return SumMeasure(columns, lambda sums: _ratio(sums[:, 0], sums[:, 1]))
 
 
 def _mean_of(measures: Sequence[Measure]) -> Measure:
     """Return the mean over the measures that a weighting defines."""
 
     def measure(weights: Floats) -> Floats:
-        values = np.column_stack([one(weights) for one in measures])
-        known = np.isfinite(values)
-        return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))
+        return _mean_known(np.column_stack([one(weights) for one in measures]))
 
     return measure
+
+
+def _mean_linear_area(sides: Sequence[tuple[NDArray[np.bool_], Floats]]) -> SumMeasure:
+    """Return the mean over the classes that some rows are of and others are not, as a function of sums."""
+    areas = [_linear_area(*side) for side in sides if side[0].any() and not side[0].all()]
+    if not areas:
+        return SumMeasure(np.zeros((len(sides[0][0]), 1)), lambda sums: np.full(len(sums), np.nan))
+
+    def of_sums(sums: Floats) -> Floats:
+        parts = np.split(sums, len(areas), axis=1)
+        return _mean_known(
+            np.column_stack([area.of_sums(part) for area, part in zip(areas, parts, strict=True)])
+        )
+
+    return SumMeasure(np.hstack([area.columns for area in areas]), of_sums)
+
+
+def _mean_known(values: Floats) -> Floats:
+    known = np.isfinite(values)
+    return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))
 
 
 def _ratio(part: Floats, whole: NDArray[Any]) -> Floats:

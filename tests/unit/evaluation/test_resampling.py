@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelbook.evaluation.resampling import paired_differences
+from modelbook.evaluation import resampling
+from modelbook.evaluation.resampling import metric_intervals, paired_differences
 
 
 @pytest.fixture
@@ -90,3 +91,39 @@ def test_a_metric_that_few_resamples_have():
     found = by_metric(first, second, task="classification", classes=("a", "b"), resamples=200)["roc_auc"]
     assert (found.first, found.second, found.lower) == (0.5, 1.0, 0.5)
     assert math.isfinite(found.upper)
+
+
+def test_only_wanted_metrics_are_drawn(rng):
+    """A metric by itself has the interval that it has among all."""
+    first = predictions(rng)
+    second = first.assign(predicted=first["actual"] + rng.normal(0, 0.9, len(first)))
+    alone = by_metric(first, second, metrics={"mae"}, resamples=300)
+    assert alone == {"mae": by_metric(first, second, resamples=300)["mae"]}
+
+
+def test_blocks_of_rows_leave_the_interval_as_it_is(rng, monkeypatch):
+    """Beyond a number of rows these share their weights, which shows in the interval by some percent."""
+    first = predictions(rng, rows=20_001)
+    second = first.assign(predicted=first["actual"] + rng.normal(0, 0.9, len(first)))
+    exact = by_metric(first, second, resamples=2000)
+    monkeypatch.setattr(resampling, "_MOST_UNITS", 5000)
+    blocked = by_metric(first, second, resamples=2000)
+    assert exact.keys() == blocked.keys()
+    for name, one in exact.items():
+        width = one.upper - one.lower
+        assert blocked[name].difference == one.difference
+        assert blocked[name].upper - blocked[name].lower == pytest.approx(width, rel=0.1)
+        assert blocked[name].lower == pytest.approx(one.lower, abs=0.1 * width)
+
+
+def test_the_interval_of_one_model(rng):
+    """It holds the metric, is as wide as theory has it, and leaves out what is not defined."""
+    table = predictions(rng, rows=2000)
+    found = metric_intervals(table, {"mae", "rmse"}, task="regression", resamples=2000)
+    value, lower, upper = found["mae"]
+    deviation = (table["actual"] - table["predicted"]).abs().std() / math.sqrt(2000)
+    assert list(found) == ["rmse", "mae"]
+    assert lower < value < upper
+    assert upper - lower == pytest.approx(2 * 1.96 * deviation, rel=0.1)
+    zeros = table.assign(actual=0.0)
+    assert metric_intervals(zeros, {"mape"}, task="regression", resamples=10) == {}

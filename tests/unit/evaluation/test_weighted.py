@@ -71,3 +71,36 @@ def test_without_probabilities_there_is_no_curve():
     """roc_auc and log_loss are left out then."""
     found = weighted_metrics("classification", ["a", "b"], ["a", "a"])
     assert set(found) == {"accuracy", "precision", "recall", "f1"}
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")])
+def test_the_linear_area_is_close_to_the_exact_one(classes):
+    """With equal weights it is the same area, and with others it is off by a term of second order."""
+    rng = np.random.default_rng(4)
+    codes = rng.integers(0, len(classes), 2000)
+    scores = np.round(np.eye(len(classes))[codes] + rng.normal(size=(2000, len(classes))), 1)  # with ties
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    labels = np.array(classes)[codes]
+    weights = rng.poisson(1, (200, 2000)).astype(float)
+    weights[0] = 1
+    exact, linear = (
+        weighted_metrics(
+            "classification", labels, labels, probabilities=shares, classes=classes, has_exact_area=is_exact
+        )["roc_auc"](weights)
+        for is_exact in (True, False)
+    )
+    assert linear[0] == pytest.approx(exact[0], abs=1e-12)
+    assert (linear - exact).std() < 0.05 * exact.std()
+
+
+def test_one_class_has_no_linear_area():
+    """Where all rows are of one class there is nothing to rank them against."""
+    found = weighted_metrics(
+        "classification",
+        ["no", "no"],
+        ["no", "no"],
+        probabilities=[[0.6, 0.4], [0.7, 0.3]],
+        classes=("no", "yes"),
+        has_exact_area=False,
+    )
+    assert np.isnan(found["roc_auc"](np.ones((3, 2)))).all()
