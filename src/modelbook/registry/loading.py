@@ -1,34 +1,27 @@
 """A model by its name: found in the local registry or in MLflow, verified, ready to predict."""
 
-import re
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelbook.config import CONFIG_PATH, Config, ConfigLike, load_config
-from modelbook.errors import ModelRefusedError, NotFoundError, TrackingStoreError, UsageError
-from modelbook.files import file_hash
+from modelbook.errors import ModelRefusedError, NotFoundError, TrackingStoreError
 from modelbook.logs import PipelineLogger
 from modelbook.records import ModelRecord, ModelVersion
+from modelbook.registry.reference import (
+    PRODUCTION,
+    STAGING,
+    Reference,
+    is_local,
+    no_such_model,
+    parse_reference,
+)
 from modelbook.registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion as MLflowVersion
     from sklearn.pipeline import Pipeline
 
-PRODUCTION = "production"
-
-_LOADER = "mlflow.sklearn"
-_ALIASES = (PRODUCTION, "staging")
-_NEWEST = "latest"
-_REFERENCE = re.compile(r"(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))?")
-_UID = re.compile(r"[0-9a-f]{32}")
-_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+_ALIASES = (PRODUCTION, STAGING)
 
 
 @dataclass(frozen=True)
@@ -44,23 +37,6 @@ class FoundModel:
 
     pipeline: "Pipeline"
     record: ModelRecord | None
-    name: str | None = None
-    version: str | None = None
-
-
-@dataclass(frozen=True)
-class _Reference:
-    name: str
-    version: str | None
-    alias: str | None
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A model in MLflow: where its files are, and what the store itself says of it."""
-
-    source: str
-    tags: Mapping[str, str]
     name: str | None = None
     version: str | None = None
 
@@ -115,26 +91,15 @@ def open_model(
     settings = load_config(config)
     if text.startswith(("runs:/", "models:/")):
         return _load_from_mlflow(settings, text)
-    reference = _parsed(text)
+    reference = parse_reference(text)
     if (entry := _local(settings, reference)) is not None:
         return _load_local(settings, entry)
-    if not settings.training.enable_mlflow or _is_local(reference.version):
-        raise _not_found(text)
+    if not settings.training.enable_mlflow or is_local(reference.version):
+        raise no_such_model(text)
     return _load_from_mlflow(settings, text)
 
 
-def _parsed(text: str) -> _Reference:
-    if (found := _REFERENCE.fullmatch(text)) is None:
-        raise UsageError(
-            "that is no reference to a model",
-            got=text,
-            expected="NAME, NAME/VERSION or NAME@ALIAS, also with models:/ before it, or runs:/RUN_ID",
-            hint="`modelbook models` lists what there is",
-        )
-    return _Reference(**found.groupdict())
-
-
-def _local(config: Config, reference: _Reference) -> ModelVersion | None:
+def _local(config: Config, reference: Reference) -> ModelVersion | None:
     """Return the local version that a reference means; None where MLflow has to be asked."""
     entries = ModelRegistry(config).versions(reference.name)
     if reference.version:
@@ -145,10 +110,6 @@ def _local(config: Config, reference: _Reference) -> ModelVersion | None:
     if number is not None:
         return _of_version(entries, number)
     return None if reference.alias or not entries else entries[-1]
-
-
-def _is_local(version: str | None) -> bool:
-    return version is not None and version.startswith("v_")
 
 
 def _of_version(entries: tuple[ModelVersion, ...], version: str) -> ModelVersion | None:
@@ -184,200 +145,11 @@ def _load_local(config: Config, entry: ModelVersion) -> FoundModel:
 
 
 def _load_from_mlflow(config: Config, ref: str) -> FoundModel:
-    from modelbook.tracking.store import open_client, sqlite_path, store_errors
-
-    path = sqlite_path(config.tracking_uri)
-    if path is not None and not path.is_file():
-        raise _not_found(ref)  # looking for a model makes no database
-    client = open_client(config)
-    with tempfile.TemporaryDirectory() as folder:
-        with store_errors(config.tracking_uri):
-            stored = _locate(client, ref)
-            downloaded = _download(config, stored.source, Path(folder), ref=ref)
-        pipeline, record = _unpack_recorded(downloaded, stored.tags, ref)
-    return FoundModel(pipeline, record, stored.name, stored.version)
-
-
-def _locate(client: "MlflowClient", ref: str) -> _Stored:
-    from mlflow.exceptions import MlflowException
-
-    rest = re.sub("^(runs|models):/+", "", ref).rstrip("/")
-    try:
-        if ref.startswith("runs:"):
-            return _of_run(client, rest.partition("/")[0])
-        if _MODEL_ID.fullmatch(rest):
-            return _of_logged_model(client, rest)
-        return _of_registered(client, _parsed(rest))
-    except MlflowException as error:
-        if error.error_code not in _ABSENT:
-            raise
-        raise _not_found(ref) from None
-
-
-def _of_registered(client: "MlflowClient", reference: _Reference) -> _Stored:
-    version = _registered(client, reference)
-    return _Stored(
-        source=client.get_model_version_download_uri(version.name, version.version),
-        tags=_run_tags(client, version.run_id) | version.tags,
-        name=version.name,
-        version=str(version.version),
-    )
-
-
-def _registered(client: "MlflowClient", reference: _Reference) -> "MLflowVersion":
-    if reference.alias:
-        return client.get_model_version_by_alias(reference.name, reference.alias)
-    if reference.version not in {None, _NEWEST}:
-        return client.get_model_version(reference.name, reference.version)
-    model = client.get_registered_model(reference.name)
-    if reference.version is None and PRODUCTION in model.aliases:
-        return client.get_model_version(reference.name, str(model.aliases[PRODUCTION]))
-    from modelbook.tracking.store import name_filter
-
-    query = name_filter(reference.name)
-    found = client.search_model_versions(query, order_by=["version_number DESC"], max_results=1)
-    if not found:
-        raise _not_found(reference.name)
-    return found[0]
-
-
-def _of_run(client: "MlflowClient", run_id: str) -> _Stored:
-    from modelbook.tracking.versions import DIGEST_TAG, logged_model
-
-    run = _run(client, run_id)
-    digest = run.data.tags.get(DIGEST_TAG)
-    model = logged_model(client, run, digest) if digest else None
-    if model is None:
-        raise NotFoundError(
-            "the run holds no model that Modelbook recorded",
-            where=f"runs:/{run_id}",
-            hint="`modelbook runs` lists the runs",
-        )
-    return _Stored(str(model.artifact_location), run.data.tags)
-
-
-def _run(client: "MlflowClient", ref: str) -> "Run":
-    """Return the run of an id, be it the store's or the one that the run gave itself."""
-    from mlflow.exceptions import MlflowException
-
-    from modelbook.tracking.events import UID_TAG
-
-    try:
-        return client.get_run(ref)
-    except MlflowException as error:
-        if error.error_code not in _ABSENT or not _UID.fullmatch(ref):
-            raise
-        places = [experiment.experiment_id for experiment in client.search_experiments()]
-        found = client.search_runs(places, f"tags.`{UID_TAG}` = '{ref}'", max_results=1)
-        if not found:
-            raise
-        return found[0]
-
-
-def _of_logged_model(client: "MlflowClient", model_id: str) -> _Stored:
-    model = client.get_logged_model(model_id)
-    return _Stored(str(model.artifact_location), _run_tags(client, model.source_run_id) | model.tags)
-
-
-def _run_tags(client: "MlflowClient", run_id: str | None) -> dict[str, str]:
-    """Return the tags of a run; none where a model came from no run, so that nothing vouches for it."""
-    return dict(client.get_run(run_id).data.tags) if run_id else {}
-
-
-def _download(config: Config, source: str, folder: Path, *, ref: str) -> Path:
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return Path(
-            download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=config.tracking_uri)
-        )
-    except MlflowException as error:
-        if error.error_code not in _ABSENT:
-            raise
-        raise NotFoundError(
-            "the model's files are not where MLflow has them",
-            where=f"{ref}: {source}",
-            hint="they were moved or deleted: bring them back, or make the model again with `modelbook run`",
-        ) from error
-
-
-def _unpack_recorded(folder: Path, tags: Mapping[str, str], ref: str) -> tuple["Pipeline", ModelRecord]:
-    """Load a model out of a downloaded folder, trusting only what the store's tags vouch for."""
     from modelbook.models.package import unpack
-    from modelbook.tracking.versions import CODE_TAG, DIGEST_TAG, HASH_TAG, RECORD_FILE, RECORD_TAG
+    from modelbook.registry.stored import fetched
 
-    record = _read_record(folder, ref)
-    _refuse_foreign_mlmodel(folder, record, ref)
-    recorded = {HASH_TAG: record.sha256, DIGEST_TAG: record.digest}
-    recorded |= {CODE_TAG + file.name: file.sha256 for file in record.code}
-    recorded |= {RECORD_TAG: file_hash(folder / RECORD_FILE)}
-    if unvouched := sorted(name for name, value in recorded.items() if tags.get(name) != value):
-        raise _changed(
-            "the model's record is not the one that its run names",
-            where=ref,
-            got="; ".join(f"{name} {recorded[name]}" for name in unvouched),
-            expected="; ".join(f"{name} {tags.get(name, 'is not recorded')}" for name in unvouched),
-        )
-    return unpack(folder, record), record
-
-
-def _read_record(folder: Path, ref: str) -> ModelRecord:
-    from pydantic import ValidationError
-
-    from modelbook.tracking.versions import RECORD_FILE
-
-    try:
-        return ModelRecord.read(folder / RECORD_FILE)
-    except (OSError, ValidationError) as error:
-        raise ModelRefusedError(
-            "the model was not recorded by Modelbook, or its record is damaged",
-            where=ref,
-            hint="load it with mlflow.pyfunc.load_model if you trust where it comes from",
-        ) from error
-
-
-def _refuse_foreign_mlmodel(folder: Path, record: ModelRecord, ref: str) -> None:
-    """Refuse what MLmodel would have others execute or trust; nothing that it says is heard here."""
-    from modelbook.models.estimators import TRUSTED_TYPES
-
-    flavors = _flavors(folder)
-    loader = flavors.get("python_function", {}).get("loader_module", "nothing that can be read")
-    where = f"{ref}: MLmodel"
-    if loader != _LOADER:
-        what = "the model names a loader that Modelbook does not write"
-        raise _changed(what, where=where, got=str(loader), expected=_LOADER)
-    modules = tuple(file.name.removesuffix("py") for file in record.code)
-    types = map(str, flavors.get("sklearn", {}).get("skops_trusted_types") or ())
-    if foreign := sorted(
-        name for name in types if name not in TRUSTED_TYPES and not name.startswith(modules)
-    ):
-        what = "the model asks for trust in types that Modelbook does not trust"
-        expected = "types of the catalogue and of the recorded code"
-        raise _changed(what, where=where, got=", ".join(foreign), expected=expected)
-
-
-def _flavors(folder: Path) -> dict[str, Any]:
-    """Return what MLmodel says of each flavor; nothing where it cannot be read."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        flavors = YAML(typ="safe", pure=True).load(folder / "MLmodel")["flavors"]
-    except (OSError, UnicodeDecodeError, YAMLError, KeyError, TypeError):
-        return {}
-    is_read = isinstance(flavors, dict) and all(isinstance(flavor, dict) for flavor in flavors.values())
-    return flavors if is_read else {}
-
-
-def _changed(what: str, *, where: str, got: str, expected: str) -> ModelRefusedError:
-    hint = "somebody changed the stored files: do not load it, make it again"
-    return ModelRefusedError(what, where=where, got=got, expected=expected, hint=hint)
-
-
-def _not_found(ref: str) -> NotFoundError:
-    hint = "`modelbook models` and `modelbook runs` list what there is"
-    return NotFoundError("there is no such model", where=ref, hint=hint)
+    with fetched(config, ref) as (stored, folder, record):
+        return FoundModel(unpack(folder, record), record, stored.name, stored.version)
 
 
 def _load_joblib(path: Path, *, allow_pickle: bool) -> "Pipeline":

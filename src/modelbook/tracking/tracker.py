@@ -343,7 +343,7 @@ class MLflowTracker:
 
 
 def _package_files(record: ModelRecord, package: Path) -> dict[str, Path]:
-    from modelbook.models.package import CODE_FOLDER
+    from modelbook.models.integrity import CODE_FOLDER
 
     code = {file.sha256: package / CODE_FOLDER / file.name for file in record.code}
     return {record.sha256: package / record.file} | code

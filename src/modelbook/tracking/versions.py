@@ -171,7 +171,8 @@ def _lay_out(
     """Make a folder what MLflow stores of a model."""
     from mlflow.models import Model
 
-    from modelbook.models.package import CODE_FOLDER, trusted_types
+    from modelbook.models.integrity import CODE_FOLDER
+    from modelbook.models.package import trusted_types
     from modelbook.tracking.mlmodel import write_mlmodel
 
     link_or_copy(files[record.sha256], folder / record.file)

@@ -19,8 +19,8 @@ from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import file_hash
 from modelbook.models.digest import model_digest
 from modelbook.models.estimators import CATALOGUE
+from modelbook.models.integrity import CODE_FOLDER
 from modelbook.models.package import (
-    CODE_FOLDER,
     MODEL_FILE,
     describe_inputs,
     dump_skops,
