@@ -260,6 +260,9 @@ class StageResult(Record):
     why: tuple[str, ...] = ()
 
 
+Stage = Literal["None", "Staging", "Production", "Archived"]
+
+
 class ModelVersion(Record):
     """A registered version in the local registry.
 
@@ -286,7 +289,7 @@ class ModelVersion(Record):
     run_id: str | None = None
     uid: str | None = None
     created_at: datetime
-    stage: Literal["None", "Staging", "Production", "Archived"] = "None"
+    stage: Stage = "None"
     gate: GateVerdict = GateVerdict.NONE
     metrics: dict[str, float] = Field(default_factory=dict)
     file: str

@@ -9,16 +9,16 @@ from typing import Any
 
 import orjson
 from filelock import FileLock
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from modelbook.config import ConfigLike, load_config
 from modelbook.errors import GateRejectedError, ModelbookError, NotFoundError
 from modelbook.files import file_hash, free_name, link_or_copy, storage_errors, whole_file, write_whole
 from modelbook.logs import STAMP, now
-from modelbook.records import EvaluationReport, GateVerdict, ModelVersion, Record, RunMetadata
+from modelbook.records import EvaluationReport, GateVerdict, ModelVersion, Record, RunMetadata, Stage
 
 FOLDER = Path("models/model_registry")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _CODE = "code"
 
@@ -26,6 +26,7 @@ _CODE = "code"
 class _Registry(Record):
     schema_version: int = SCHEMA_VERSION
     versions: tuple[ModelVersion, ...] = ()
+    ledger_heads: dict[str, str] = Field(default_factory=dict)
 
 
 class ModelRegistry:
@@ -105,6 +106,36 @@ class ModelRegistry:
                 entry = entry.model_copy(update=news)
                 self._save(_without_number(registry, entry), entry)
 
+    def set_stages(
+        self, name: str, stages: Mapping[str, Stage], *, head: str | None, by_number: bool
+    ) -> None:
+        """Let the versions of a model have the stages that they have come to; doing it twice changes nothing.
+
+        Args:
+            name: The model.
+            stages: The stage of each version that ever had one.
+            head: Number and hash of the ledger's entry that says so.
+            by_number: Whether versions are named by MLflow's numbers; one without a number, of a store that
+                was lost, is archived if it had a stage.
+
+        Raises:
+            StorageError: The folder cannot be written or the disk is full.
+        """
+        with self._locked() as registry:
+            entries = tuple(
+                entry.model_copy(update={"stage": _stage(entry, stages, by_number=by_number)})
+                if entry.name == name
+                else entry
+                for entry in registry.versions
+            )
+            heads = registry.ledger_heads | ({name: head} if head else {})
+            if entries != registry.versions or heads != registry.ledger_heads:
+                self._write(_Registry(versions=entries, ledger_heads=heads))
+
+    def ledger_head(self, name: str) -> str | None:
+        """Return number and hash of the last entry of a model's ledger that was seen here, if any was."""
+        return self._read().ledger_heads.get(name)
+
     def versions(self, name: str | None = None) -> tuple[ModelVersion, ...]:
         """Return the versions of a model, or of every model, the oldest first."""
         return tuple(entry for entry in self._read().versions if name in {None, entry.name})
@@ -159,8 +190,10 @@ class ModelRegistry:
     def _save(self, registry: _Registry, entry: ModelVersion) -> None:
         others = tuple(other for other in registry.versions if other.version != entry.version)
         entries = sorted((*others, entry), key=lambda version: version.created_at)
-        updated = _Registry(versions=tuple(entries))
-        write_whole(self.path, updated.model_dump_json(indent=2).encode() + b"\n")
+        self._write(registry.model_copy(update={"versions": tuple(entries)}))
+
+    def _write(self, registry: _Registry) -> None:
+        write_whole(self.path, registry.to_bytes())
 
     def _keep(
         self, registry: _Registry, source: Path, *, run: RunMetadata | None, other: dict[str, Any]
@@ -230,18 +263,24 @@ def _of_digest(registry: _Registry, name: str, digest: str) -> ModelVersion | No
 
 def _without_number(registry: _Registry, entry: ModelVersion) -> _Registry:
     """Take an entry's MLflow version from every other one: that was a version of a store since lost."""
-    return _Registry(
-        versions=tuple(
-            other.model_copy(update={"mlflow_version": None})
-            if other.name == entry.name and other.mlflow_version == entry.mlflow_version
-            else other
-            for other in registry.versions
-        )
+    others = tuple(
+        other.model_copy(update={"mlflow_version": None})
+        if other.name == entry.name and other.mlflow_version == entry.mlflow_version
+        else other
+        for other in registry.versions
     )
+    return registry.model_copy(update={"versions": others})
+
+
+def _stage(entry: ModelVersion, stages: Mapping[str, Stage], *, by_number: bool) -> Stage:
+    key = entry.mlflow_version if by_number else entry.version
+    if key is None:
+        return "None" if entry.stage == "None" else "Archived"
+    return stages.get(key, "None")
 
 
 def _migrated(content: Any) -> Any:
-    """Return what an older Modelbook wrote in today's form; there is only one form so far."""
+    """Return what an older Modelbook wrote in today's form; the first one knew nothing of ledgers."""
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ModelbookError(
@@ -250,4 +289,4 @@ def _migrated(content: Any) -> Any:
             expected=f"at most {SCHEMA_VERSION}",
             hint="update Modelbook",
         )
-    return content
+    return content | {"schema_version": SCHEMA_VERSION} if version == 1 else content

@@ -130,7 +130,7 @@ def lineage_tags(lineage: Lineage) -> dict[str, str]:
     return {
         "mlflow.source.name": lineage.command,
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
         "modelbook.git.dirty": str(code.is_dirty).lower(),
         "modelbook.config_sha256": lineage.config_sha256,
         "modelbook.environment_sha256": lineage.environment.sha256,
@@ -175,7 +175,8 @@ def _yaml(settings: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name that the user goes by on this machine."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -13,7 +13,7 @@ from modelbook.config import Config, mask_password
 from modelbook.errors import TrackingStoreError
 from modelbook.files import link_or_copy
 from modelbook.records import DataVersion
-from modelbook.tracking import versions
+from modelbook.tracking import lifecycle, versions
 from modelbook.tracking.events import (
     INCOMPLETE_TAG,
     UID_TAG,
@@ -161,6 +161,38 @@ class StoreWriter:
             run = self._run_of_id(run_id)
             if run is not None and run.info.status == "RUNNING":
                 self._end(run_id, status, ended_at)
+
+    def holding(self, name: str) -> lifecycle.Holding | None:
+        """Return what the store holds of a model's way to production; None where it does not know the model.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down.
+        """
+        with store_errors(self._config.tracking_uri):
+            return lifecycle.read_holding(self.client, name, digest_tag=versions.DIGEST_TAG)
+
+    def add_to_ledger(self, name: str, *, number: int, line: str) -> bool:
+        """Add a line to a model's ledger, and return whether it has that number now; another one may have it.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down; it may have taken the line.
+        """
+        with store_errors(self._config.tracking_uri):
+            experiment_id = self._experiment_id(lifecycle.EXPERIMENT)
+            return lifecycle.add_line(
+                self.client, name, number=number, line=line, experiment_id=experiment_id
+            )
+
+    def set_stages(
+        self, name: str, *, aliases: Mapping[str, str | None], stages: Mapping[str, str], head: str
+    ) -> None:
+        """Let aliases and tags say the stages of versions, as `lifecycle.set_stages` does.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down; some of it may be done.
+        """
+        with store_errors(self._config.tracking_uri):
+            lifecycle.set_stages(self.client, name, aliases=aliases, stages=stages, head=head)
 
     def _begin(self, event: RunStarted) -> str:
         """Go on with the run where the store holds it, and else begin it."""

@@ -142,8 +142,8 @@ def test_the_file_says_its_schema(registry, model):
     """registry.json names the version of its schema."""
     registry.register_model(model, METADATA, REPORT)
     content = orjson.loads(registry.path.read_bytes())
-    assert content["schema_version"] == 1
-    assert list(content) == ["schema_version", "versions"]
+    assert content["schema_version"] == 2
+    assert list(content) == ["schema_version", "versions", "ledger_heads"]
 
 
 @pytest.mark.parametrize(
