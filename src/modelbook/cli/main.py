@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from modelbook.cli.compare import compare
 from modelbook.cli.console import Console, chdir
 from modelbook.cli.init import init
+from modelbook.cli.lifecycle import history, promote, rollback
 from modelbook.cli.models import models
 from modelbook.cli.predict import predict
 from modelbook.cli.project import doctor, ui
@@ -38,6 +39,9 @@ app.command("compare")(compare)
 app.command("report")(report)
 app.command("reproduce")(reproduce)
 app.command("models")(models)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
+app.command("history")(history)
 app.command("predict")(predict)
 app.command("sync")(sync)
 app.command("ui")(ui)

@@ -15,6 +15,7 @@ from modelbook.logs import PipelineLogger, format_number
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import attach_verdict, ensure_entered, record_verdict
 from modelbook.records import EvaluationReport, GateDecision, RunMetadata, ValidationReport
+from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.journal import keep_run, run_before
 from modelbook.tracking.outbox import is_held_back, outbox_of
@@ -28,6 +29,7 @@ def judge_and_register(config: Config, log: PipelineLogger) -> None:
         GateRejectedError: The model misses a threshold: recorded as rejected, and not registered.
         StorageError: The folder cannot be written or the disk is full.
     """
+    mend_interrupted(config)
     metadata = RunMetadata.read(config.path(layout.METADATA))
     gate = judge(held_out_metrics(metadata.metrics), config)
     _say_verdict(gate, log)

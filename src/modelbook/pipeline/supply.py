@@ -32,13 +32,7 @@ def bring_data(config: Config, version: DataVersion, destination: Path, *, log: 
     if source is None:
         source = _own(config, version)
     if source is None:
-        raise NotFoundError(
-            "a file of data that the run used is not to be had",
-            where=version.path,
-            got=problem,
-            expected=f"md5 {version.md5}, {version.size_bytes} bytes",
-            hint="`dvc push` it from where the run was made to a remote that this project names too",
-        )
+        raise _not_to_be_had(version, problem)
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, destination)
@@ -49,6 +43,35 @@ def bring_data(config: Config, version: DataVersion, destination: Path, *, log: 
             f"delete {source} and run `dvc fetch`"
         )
     return md5
+
+
+def find_data(config: Config, version: DataVersion, *, log: PipelineLogger) -> Path:
+    """Return where a file of data as it was used lies: in the project, or in DVC's cache.
+
+    Args:
+        config: The project.
+        version: The file.
+        log: What goes on is said here.
+
+    Raises:
+        NotFoundError: Neither DVC nor the project has it.
+    """
+    if (own := _own(config, version)) is not None:
+        return own
+    source, problem = _stored(config, version, log)
+    if source is None or file_hash(source, "md5") != version.md5:
+        raise _not_to_be_had(version, problem or f"DVC has other bytes under {version.md5}")
+    return source
+
+
+def _not_to_be_had(version: DataVersion, problem: str) -> NotFoundError:
+    return NotFoundError(
+        "a file of data that the run used is not to be had",
+        where=version.path,
+        got=problem,
+        expected=f"md5 {version.md5}, {version.size_bytes} bytes",
+        hint="`dvc push` it from where the run was made to a remote that this project names too",
+    )
 
 
 def _own(config: Config, version: DataVersion) -> Path | None:

@@ -8,6 +8,7 @@ from modelbook.config import Config
 from modelbook.errors import NotFoundError, StoreAwayError
 from modelbook.logs import PipelineLogger
 from modelbook.records import ModelVersion, Record
+from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
 from modelbook.tracking.outbox import began, waiting_events
@@ -61,6 +62,7 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
         NotFoundError: There is no model of that name.
         TrackingStoreError: The store cannot be used.
     """
+    mend_interrupted(config)
     local = ModelRegistry(config).versions(name)
     names = {entry.name for entry in local} | {name or config.tracking.model_name}
     remote = _in_mlflow_if_it_answers(config, sorted(names)) if config.training.enable_mlflow else []

@@ -8,6 +8,7 @@ from modelbook.config import CONFIG_PATH, Config, ConfigLike, load_config
 from modelbook.errors import ModelRefusedError, NotFoundError, TrackingStoreError
 from modelbook.logs import PipelineLogger
 from modelbook.records import ModelRecord, ModelVersion
+from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.reference import (
     PRODUCTION,
     STAGING,
@@ -89,6 +90,7 @@ def open_model(
     if config is None:
         config = "." if CONFIG_PATH.is_file() else {}
     settings = load_config(config)
+    mend_interrupted(settings)
     if text.startswith(("runs:/", "models:/")):
         return _load_from_mlflow(settings, text)
     reference = parse_reference(text)

@@ -73,7 +73,8 @@ def fetched(
     with tempfile.TemporaryDirectory() as folder:
         with store_errors(config.tracking_uri):
             stored = _locate(client, ref)
-            place = _on_this_machine(stored.source) or _download(config, stored.source, Path(folder), ref=ref)
+            place = _on_this_machine(stored.source) if in_place else None
+            place = place or _download(config, stored.source, Path(folder), ref=ref)
         yield stored, place, _vouched_record(place, stored.tags, ref)
 
 

@@ -1,0 +1,179 @@
+"""A version that somebody wants to move: which one it is, and what is on record of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modelbook.config import Config
+from modelbook.errors import ModelRefusedError, NotFoundError, StoreAwayError
+from modelbook.files import file_hash
+from modelbook.models.integrity import verify_package
+from modelbook.records import GateVerdict, ModelVersion
+from modelbook.registry.reference import is_local
+from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.stored import verify_stored
+from modelbook.tracking.events import GATE_TAG
+from modelbook.tracking.journal import kept_evaluation
+from modelbook.tracking.store import open_client, sqlite_path, store_errors
+from modelbook.tracking.versions import DIGEST_TAG
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MLflowVersion
+
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version, and what is on record of it.
+
+    Attributes:
+        name: The model.
+        version: MLflow's number; the local version where the project does without MLflow.
+        local: The local registry's entry, where there is one.
+        digest: The digest of its fitted state, as recorded.
+        run_id: The run that made it.
+        verdicts: What the gate said, of the version and of the run that made it.
+        run_tags: The tags of that run, where MLflow has them.
+    """
+
+    name: str
+    version: str
+    local: ModelVersion | None
+    digest: str | None
+    run_id: str | None
+    verdicts: frozenset[GateVerdict]
+    run_tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> GateVerdict:
+        """What the gate said last: passed only where nobody said otherwise."""
+        for verdict in (GateVerdict.REJECTED, GateVerdict.NONE):
+            if verdict in self.verdicts:
+                return verdict
+        return GateVerdict.PASSED if self.verdicts else GateVerdict.NONE
+
+    @property
+    def ref(self) -> str:
+        """How the rest of Modelbook calls it."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def find_candidate(config: Config, name: str, version: str) -> Candidate:
+    """Return a version by MLflow's number or the local name.
+
+    Raises:
+        NotFoundError: There is none.
+        StoreAwayError: The store does not answer, or it has no number for the version yet.
+        TrackingStoreError: The store cannot be used.
+    """
+    if not config.training.enable_mlflow:
+        return _kept_here(config, ModelRegistry(config).find(name, version))
+    local = _local_entry(config, name, version)
+    number = local.mlflow_version if local else version
+    if number is None:
+        raise StoreAwayError(
+            "MLflow has not registered the version yet",
+            where=f"{name}/{version}",
+            hint="`modelbook sync` delivers what waits, and `modelbook run` registers what the store lacks",
+        )
+    remote, run_tags = _in_mlflow(config, name, number)
+    known = local or next(
+        (entry for entry in ModelRegistry(config).versions(name) if entry.mlflow_version == number), None
+    )
+    said = (remote.tags.get(GATE_TAG), run_tags.get(GATE_TAG))
+    return Candidate(
+        name=name,
+        version=str(remote.version),
+        local=known,
+        digest=remote.tags.get(DIGEST_TAG),
+        run_id=remote.run_id or None,
+        verdicts=frozenset(_verdict(verdict) for verdict in said if verdict),
+        run_tags=run_tags,
+    )
+
+
+def verify_candidate(config: Config, candidate: Candidate) -> None:
+    """Return quietly where every file of a version is the recorded one, in each registry that has it.
+
+    Raises:
+        ModelRefusedError: A file or a digest is another one.
+        NotFoundError: A file is missing in the registry that has the last word.
+        TrackingStoreError: The store cannot be used.
+    """
+    local = candidate.local
+    if config.training.enable_mlflow:
+        record = verify_stored(config, candidate.ref)
+        own = local.model.digest if local and local.model else record.digest
+        if not record.digest == candidate.digest == own:
+            raise ModelRefusedError(
+                "the version has other digests in different places",
+                where=f"{candidate.name}/{candidate.version}",
+                got=f"{record.digest} in its files, {candidate.digest} in MLflow, {own} in registry.json",
+                hint="somebody changed a record: do not use the version, make it again with `modelbook run`",
+            )
+    if local is not None and (config.path(local.file).is_file() or not config.training.enable_mlflow):
+        _verify_here(config, local)
+
+
+def _verify_here(config: Config, entry: ModelVersion) -> None:
+    path = config.path(entry.file)
+    if entry.model is not None:
+        verify_package(path.parent, entry.model)
+    elif not path.is_file():
+        raise NotFoundError("the version's file is missing", where=entry.file)
+    if (found := file_hash(path)) != entry.sha256:
+        raise ModelRefusedError(
+            "the version's file is not the one that was registered",
+            where=entry.file,
+            got=f"sha256 {found}",
+            expected=f"sha256 {entry.sha256}",
+            hint="it was changed or cut off since: restore it, or make it again",
+        )
+
+
+def _verdict(text: str) -> GateVerdict:
+    return GateVerdict(text) if text in list(GateVerdict) else GateVerdict.NONE
+
+
+def _kept_here(config: Config, entry: ModelVersion) -> Candidate:
+    evaluation = kept_evaluation(config, entry.uid) if entry.uid else None
+    return Candidate(
+        name=entry.name,
+        version=entry.version,
+        local=entry,
+        digest=entry.model.digest if entry.model else None,
+        run_id=entry.run_id,
+        verdicts=frozenset({entry.gate, *([evaluation.gate.verdict] if evaluation else [])}),
+    )
+
+
+def _local_entry(config: Config, name: str, version: str) -> ModelVersion | None:
+    return ModelRegistry(config).find(name, version) if is_local(version) else None
+
+
+def _in_mlflow(config: Config, name: str, number: str) -> "tuple[MLflowVersion, Mapping[str, str]]":
+    """Return a version and the tags of its run; none where the run is gone."""
+    absent = NotFoundError(
+        "there is no such version", where=f"{name}/{number}", hint=f"`modelbook models {name}` lists them"
+    )
+    path = sqlite_path(config.tracking_uri)
+    if path is not None and not path.is_file():
+        raise absent
+    client = open_client(config)
+    from mlflow.exceptions import MlflowException
+
+    with store_errors(config.tracking_uri):
+        try:
+            version = client.get_model_version(name, number)
+        except MlflowException as error:
+            if error.error_code not in _ABSENT:
+                raise
+            raise absent from None
+        try:
+            tags = client.get_run(version.run_id).data.tags if version.run_id else {}
+        except MlflowException as error:
+            if error.error_code not in _ABSENT:
+                raise
+            tags = {}
+    return version, tags
