@@ -147,13 +147,14 @@ class CategoricalFeatures(Section):
 
     Attributes:
         columns: The columns.
-        encode: `one_hot`, `ordinal`, `target` (the target's smoothed mean, cross-fitted), or `auto`:
-            one-hot up to `max_one_hot` categories, target encoding beyond.
+        encode: `one_hot`, `ordinal`, `target` (the target's smoothed mean, cross-fitted), `native` (codes
+            that the estimator is told are categories), or `auto`: one-hot up to `max_one_hot` categories,
+            target encoding beyond.
         max_one_hot: The most categories that `auto` encodes one-hot.
     """
 
     columns: tuple[str, ...] = Field(default=(), strict=False)
-    encode: Literal["auto", "one_hot", "ordinal", "target"] = "auto"
+    encode: Literal["auto", "one_hot", "ordinal", "target", "native"] = "auto"
     max_one_hot: Annotated[int, Field(ge=1)] = 30
 
 
@@ -236,6 +237,18 @@ class ModelConfig(Section):
         return dict(self.hyperparameters.get(self.algorithm, {}))
 
 
+class EarlyStopping(Section):
+    """How the number of iterations of estimators that learn step by step is found.
+
+    Attributes:
+        rounds: Iterations without an improvement on the rows held back after which it stops.
+        share: The share of training rows, in (0, 1), that is held back for it.
+    """
+
+    rounds: Annotated[int, Field(ge=1)] = 50
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
 class TrainingConfig(Section):
     """How the model is fitted and recorded.
 
@@ -245,6 +258,11 @@ class TrainingConfig(Section):
         seed: The seed of everything random in the fit.
         n_jobs: Threads to fit with; -1 takes every core. The number used is recorded.
         time_budget_s: The time that an automatic search may take.
+        target_transform: What is learned in the place of the target: its logarithm (of 1 + target, for
+            targets of zero or more), its quantile as that of a normal distribution, or itself. Predictions
+            and metrics are in the target's own units.
+        early_stopping: Whether estimators that learn step by step stop where training rows that were held
+            back are predicted best; they are then fitted on all training rows with that many iterations.
     """
 
     enable_mlflow: bool = True
@@ -252,6 +270,8 @@ class TrainingConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     n_jobs: int = -1
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
+    target_transform: Literal["none", "log", "quantile"] = "none"
+    early_stopping: EarlyStopping | None = None
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:

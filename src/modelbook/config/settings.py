@@ -97,6 +97,8 @@ class Config(Section):
             raise ValueError(f"evaluation.gate.{mistake}")
         if self.split.method == "stratified" and self.project.task != "classification":
             raise ValueError("split.method: stratified is for classification")
+        if self.training.target_transform != "none" and self.project.task != "regression":
+            raise ValueError("training.target_transform: only numbers are transformed, set it to none")
         return self
 
     @property

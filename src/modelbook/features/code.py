@@ -161,7 +161,7 @@ def user_code_errors(path: Path, what: str, *, on_rows: bool = False) -> Iterato
             f"{path.name} {what}",
             mistakes=(f"line {line}: {message}",),
             where=f"{path}:{line}",
-            hint=_hint(error, path, on_rows=on_rows),
+            hint=_hint(error, on_rows=on_rows),
         ) from error
 
 
@@ -197,9 +197,9 @@ def _file_names(path: Path) -> set[str]:
     return {str(path), str(getattr(module, "__file__", path))}
 
 
-def _hint(error: Exception, path: Path, *, on_rows: bool) -> str:
+def _hint(error: Exception, *, on_rows: bool) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"{path.name} travels with each model alone: import only installed packages in it"
+        return f"install {error.name}; a file that travels with a model can import installed packages alone"
     if on_rows:
         return "mend that line; --debug shows its whole message, which may quote rows"
     return "mend that line and run the command again"

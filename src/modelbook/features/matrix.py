@@ -22,6 +22,8 @@ Objects = npt.NDArray[np.object_]
 # Trees hold features as float32; beyond its range scikit-learn refuses the row.
 _LARGEST = float(np.finfo(np.float32).max)
 _MOST_ONE_HOT = 1000
+# scikit-learn's histogram gradient boosting takes no more.
+_MOST_NATIVE = 255
 _TARGET_FOLDS = 5
 
 
@@ -32,12 +34,13 @@ class TargetNeededError(ValueError):
 class CategoryEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
     """Turns text columns into numbers; a missing value is a category of its own where training rows had one.
 
-    A category that training rows did not have is no column's (one-hot), -1 (ordinal) or the target's mean
-    (target). Beyond 1,000 categories, one-hot encoding lets the rarest share one column.
+    A category that training rows did not have is no column's (one-hot), -1 (ordinal), the target's mean
+    (target) or missing (native), as missing values are there. Beyond 1,000 categories, one-hot encoding lets
+    the rarest share one column; beyond 255, native encoding lets them share one code.
 
     Args:
-        encode: `one_hot`, `ordinal`, `target` or `auto`: one-hot up to `max_one_hot` categories, target
-            encoding beyond.
+        encode: `one_hot`, `ordinal`, `target`, `native` (codes for estimators that know what they are) or
+            `auto`: one-hot up to `max_one_hot` categories, target encoding beyond.
         max_one_hot: The most categories that `auto` encodes one-hot.
         task: `regression` or `classification`, for the target encoding.
         seed: The seed of the target encoding's cross-fitting.
@@ -103,6 +106,10 @@ class CategoryEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc] # 
             )
         if kind == "ordinal":
             return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+        if kind == "native":
+            return OrdinalEncoder(
+                handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=_MOST_NATIVE
+            )
         folds = KFold(min(_TARGET_FOLDS, len(y)), shuffle=True, random_state=self.seed)
         return TargetEncoder(target_type=self._target_type(y), cv=folds)
 
@@ -174,6 +181,14 @@ class FeatureMatrix(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sc
         check_is_fitted(self)
         codes = [] if self.encoder_ is None else self.encoder_.get_feature_names_out(self.categorical)
         return np.array(_unique([*self.numeric_, *self.boolean, *codes]), dtype=object)
+
+    def category_columns(self) -> list[int]:
+        """Return the positions of the columns that hold codes of categories, for estimators to be told."""
+        check_is_fitted(self)
+        if self.encoder_ is None or self.encoder_.encode != "native":
+            return []
+        first = len(self.numeric_) + len(self.boolean)
+        return list(range(first, first + len(self.categorical)))
 
     def _blocks(self, table: pd.DataFrame) -> tuple[Floats, Floats, Objects]:
         return (

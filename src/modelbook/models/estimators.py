@@ -1,17 +1,17 @@
 """The catalogue of estimators. A further one is one more entry; nothing else has to be touched."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from modelbook.config import Config, Task
 from modelbook.errors import ConfigError
-from modelbook.features.code import USER_CODE, class_names, load_code, user_code_errors
+from modelbook.features.code import USER_CODE, class_names, load_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,9 @@ class CatalogueEntry:
         further: Names that the class takes beyond those of its `get_params`.
         trusted: Types that a stored model of it holds and that skops does not trust by itself. Each was
             looked at: none of them can be told by a file to call something else.
-        distributions: Packages it needs beside scikit-learn.
+        distributions: Packages it needs beside scikit-learn; of several with one module, one is installed.
+        module: What it imports, where that does not come with Modelbook but with the extra of its name.
+        takes_categories: Whether it takes columns of codes as categories.
     """
 
     name: str
@@ -36,6 +38,8 @@ class CatalogueEntry:
     further: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
     distributions: tuple[str, ...] = ()
+    module: str | None = None
+    takes_categories: bool = False
 
     @property
     def code_files(self) -> tuple[Path, ...]:
@@ -49,44 +53,49 @@ class CatalogueEntry:
         return found
 
 
-# What the features' steps of every stored model may hold.
+BLEND = "blend"
+
+_SHIPPED = Path(__file__).with_name("shipped")
+# What the features' steps of every stored model may hold, and the target's transformer around an estimator.
 _COMMON_TRUSTED = frozenset({"numpy.dtype", "sklearn.model_selection._split.KFold"})
-_PARAMETER = re.compile(r"The '(\w+)' parameter")
 
 _TREES = {"n_estimators": 300}
 _BOOSTED = {"n_estimators": 300, "learning_rate": 0.05}
 # Sums in a fixed order whatever the number of threads, and nothing printed while it fits.
 _LIGHTGBM_FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 
+
+def _both(settings: Mapping[str, Any]) -> dict[Task, Mapping[str, Any]]:
+    return {"regression": settings, "classification": settings}
+
+
 _ENTRIES = (
     CatalogueEntry(
         name="random_forest",
         source="sklearn.ensemble",
         classes={"regression": "RandomForestRegressor", "classification": "RandomForestClassifier"},
-        defaults={"regression": _TREES, "classification": _TREES},
+        defaults=_both(_TREES),
         trusted=frozenset({"sklearn.tree._tree.Tree"}),
     ),
     CatalogueEntry(
         name="extra_trees",
         source="sklearn.ensemble",
         classes={"regression": "ExtraTreesRegressor", "classification": "ExtraTreesClassifier"},
-        defaults={"regression": _TREES, "classification": _TREES},
+        defaults=_both(_TREES),
         trusted=frozenset({"sklearn.tree._tree.Tree"}),
     ),
     CatalogueEntry(
         name="hist_gradient_boosting",
-        source="sklearn.ensemble",
-        classes={
-            "regression": "HistGradientBoostingRegressor",
-            "classification": "HistGradientBoostingClassifier",
-        },
+        source=_SHIPPED / "histogram_trees.py",
+        classes={"regression": "HistogramRegressor", "classification": "HistogramClassifier"},
         trusted=frozenset({"sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}),
+        takes_categories=True,
     ),
     CatalogueEntry(
         name="lightgbm",
-        source="lightgbm",
-        classes={"regression": "LGBMRegressor", "classification": "LGBMClassifier"},
-        defaults={"regression": _BOOSTED | _LIGHTGBM_FIXED, "classification": _BOOSTED | _LIGHTGBM_FIXED},
+        source=_SHIPPED / "lightgbm_trees.py",
+        classes={"regression": "LightGBMRegressor", "classification": "LightGBMClassifier"},
+        defaults=_both(_BOOSTED | _LIGHTGBM_FIXED),
         further=frozenset(
             {
                 "cat_l2",
@@ -116,12 +125,83 @@ _ENTRIES = (
             }
         ),
         distributions=("lightgbm",),
+        takes_categories=True,
+    ),
+    CatalogueEntry(
+        name="xgboost",
+        source=_SHIPPED / "xgboost_trees.py",
+        classes={"regression": "XGBoostRegressor", "classification": "XGBoostClassifier"},
+        defaults=_both(_BOOSTED),
+        further=frozenset({"max_cached_hist_node", "num_parallel_tree", "sketch_ratio", "refresh_leaf"}),
+        distributions=("xgboost-cpu", "xgboost"),
+        module="xgboost",
+        takes_categories=True,
+    ),
+    CatalogueEntry(
+        name="catboost",
+        source=_SHIPPED / "catboost_trees.py",
+        classes={"regression": "CatBoostRegressor", "classification": "CatBoostClassifier"},
+        defaults=_both(_BOOSTED),
+        further=frozenset(
+            {
+                "auto_class_weights",
+                "bagging_temperature",
+                "boost_from_average",
+                "boosting_type",
+                "bootstrap_type",
+                "border_count",
+                "class_weights",
+                "combinations_ctr",
+                "diffusion_temperature",
+                "eval_metric",
+                "feature_border_type",
+                "feature_weights",
+                "grow_policy",
+                "has_time",
+                "l2_leaf_reg",
+                "langevin",
+                "leaf_estimation_iterations",
+                "leaf_estimation_method",
+                "loss_function",
+                "max_ctr_complexity",
+                "max_leaves",
+                "min_data_in_leaf",
+                "model_shrink_rate",
+                "model_size_reg",
+                "monotone_constraints",
+                "mvs_reg",
+                "nan_mode",
+                "one_hot_max_size",
+                "posterior_sampling",
+                "random_strength",
+                "rsm",
+                "sampling_frequency",
+                "scale_pos_weight",
+                "score_function",
+                "simple_ctr",
+                "subsample",
+            }
+        ),
+        distributions=("catboost",),
+        module="catboost",
+        takes_categories=True,
+    ),
+    CatalogueEntry(
+        name="mlp",
+        source=_SHIPPED / "network.py",
+        classes={"regression": "NetworkRegressor", "classification": "NetworkClassifier"},
+        defaults=_both({"hidden_layer_sizes": (128, 64)}),
     ),
     CatalogueEntry(
         name="linear",
-        source=Path(__file__).with_name("linear.py"),
+        source=_SHIPPED / "linear.py",
         classes={"regression": "RowwiseRidge", "classification": "RowwiseLogisticRegression"},
         defaults={"classification": {"max_iter": 1000, "n_jobs": None}},  # scikit-learn warns of any other
+    ),
+    CatalogueEntry(
+        name=BLEND,
+        source=_SHIPPED / "blend.py",
+        classes={"regression": "BlendRegressor", "classification": "BlendClassifier"},
     ),
 )
 CATALOGUE: Mapping[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRIES}
@@ -129,20 +209,40 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRI
 TRUSTED_TYPES: frozenset[str] = _COMMON_TRUSTED.union(*(entry.trusted for entry in _ENTRIES))
 
 
-def distributions(algorithm: str) -> tuple[str, ...]:
-    """Return the packages that an algorithm needs beside scikit-learn.
+def algorithms(config: Config) -> tuple[str, ...]:
+    """Return the names of the estimators that the settings make a model of: several for a blend.
 
     Example:
-        >>> distributions("lightgbm"), distributions("random_forest")
-        (('lightgbm',), ())
+        >>> from modelbook.config import load_config
+        >>> members = {"members": ["linear", {"lightgbm": {"num_leaves": 7}}]}
+        >>> algorithms(load_config({"model": {"algorithm": "blend", "hyperparameters": {"blend": members}}}))
+        ('blend', 'linear', 'lightgbm')
     """
-    return CATALOGUE[algorithm].distributions if algorithm in CATALOGUE else ()
+    if config.model.algorithm != BLEND:
+        return (config.model.algorithm,)
+    members = config.model.chosen.get("members")
+    listed = members if isinstance(members, list) else []
+    names = [next(iter(member), "") if isinstance(member, dict) else str(member) for member in listed]
+    return tuple(dict.fromkeys([BLEND, *names]))
+
+
+def distributions(config: Config) -> tuple[str, ...]:
+    """Return the packages that the chosen algorithm needs beside scikit-learn.
+
+    Example:
+        >>> from modelbook.config import load_config
+        >>> distributions(load_config({"model": {"algorithm": "lightgbm"}}))
+        ('lightgbm',)
+    """
+    entries = [CATALOGUE[name] for name in algorithms(config) if name in CATALOGUE]
+    return tuple(package for entry in entries for package in entry.distributions)
 
 
 def code_files(config: Config) -> tuple[Path, ...]:
     """Return the Python files that define the chosen estimator's types; they travel with the model."""
-    entry = CATALOGUE.get(config.model.algorithm)
-    return entry.code_files if entry else (config.path(USER_CODE),)
+    user_code = (config.path(USER_CODE),)
+    found = (CATALOGUE[name].code_files if name in CATALOGUE else user_code for name in algorithms(config))
+    return tuple(dict.fromkeys(file for files in found for file in files))
 
 
 def usable_cores() -> int:
@@ -162,61 +262,32 @@ def thread_count(n_jobs: int) -> int:
     return usable_cores() if n_jobs == -1 else n_jobs
 
 
-def build_estimator(config: Config, n_jobs: int | None = None) -> Any:
-    """Return the chosen estimator, unfitted, with its hyperparameters, seed and threads set.
-
-    `random_state` and `n_jobs` come from `training`, unless the hyperparameters name them.
-
-    Args:
-        config: The settings.
-        n_jobs: Threads to fit with; None takes `training.n_jobs`.
-
-    Raises:
-        ConfigError: There is no such algorithm, or a hyperparameter is unknown or not accepted.
-
-    Example:
-        >>> from modelbook.config import load_config
-        >>> build_estimator(load_config({"model": {"algorithm": "linear"}}))
-        RowwiseRidge(random_state=42)
-    """
-    entry = CATALOGUE.get(config.model.algorithm)
-    cls = entry.estimator_class(config.project.task) if entry else _user_class(config)
-    known = frozenset(_parameters(cls))
-    _check_names(config, known | (entry.further if entry else frozenset()))
-    threads = thread_count(config.training.n_jobs if n_jobs is None else n_jobs)
-    injected = {"random_state": config.training.seed, "n_jobs": threads}
-    settings = {name: value for name, value in injected.items() if name in known}
-    settings |= entry.defaults.get(config.project.task, {}) if entry else {}
-    estimator = _construct(cls, settings | config.model.chosen, config)
-    _check_values(estimator, config)
-    return estimator
-
-
 def check_algorithm(config: Config) -> None:
-    """Return quietly where `model.algorithm` names an estimator; what it takes is looked at when it is built.
+    """Return quietly where `model.algorithm` names an estimator that can be had and takes the features.
+
+    What its hyperparameters are worth is looked at when it is built.
 
     Raises:
-        ConfigError: There is no such algorithm.
+        ConfigError: There is no such algorithm, its package is not installed, or it takes no categories
+            where `features.categorical.encode` is `native`.
     """
-    if config.model.algorithm not in CATALOGUE:
-        _user_class(config)
+    for name in algorithms(config):
+        if name in CATALOGUE:
+            _check_installed(CATALOGUE[name])
+        else:
+            user_class(config, name)
+    if config.features.categorical.encode == "native":
+        _check_categories(config)
 
 
-def hyperparameter_error(config: Config, error: Exception) -> ConfigError:
-    """Return what an estimator said about its hyperparameters as an error with the config path."""
-    named = _PARAMETER.match(str(error))
-    path = _path(config, named[1] if named else None)
-    return ConfigError(
-        f"{config.model.algorithm} does not accept its hyperparameters",
-        mistakes=(f"{path}: {error}",),
-        hint="change the value in config.yaml",
-    )
+def user_class(config: Config, name: str) -> type:
+    """Return an estimator class of the project's features.py.
 
-
-def _user_class(config: Config) -> type:
+    Raises:
+        ConfigError: There is none of that name, or it is no estimator.
+    """
     from sklearn.base import BaseEstimator
 
-    name = config.model.algorithm
     path = config.path(USER_CODE)
     module = load_code(path) if path.is_file() else None
     found = getattr(module, name, None)
@@ -232,6 +303,26 @@ def _user_class(config: Config) -> type:
     return found
 
 
+def _check_installed(entry: CatalogueEntry) -> None:
+    if entry.module is not None and find_spec(entry.module) is None:
+        raise ConfigError(
+            f"{entry.name} is not installed",
+            mistakes=(f"model.algorithm: {entry.name} needs the package {entry.distributions[0]}",),
+            hint=f"pip install 'modelbook[{entry.name}]'",
+        )
+
+
+def _check_categories(config: Config) -> None:
+    takers = [entry.name for entry in _ENTRIES if entry.takes_categories]
+    others = [name for name in algorithms(config) if name not in {*takers, BLEND}]
+    if others and config.features.categorical.columns:
+        raise ConfigError(
+            f"{others[0]} takes no categories as they are",
+            mistakes=(f"features.categorical.encode: native is for {', '.join(takers)} and blends of them",),
+            hint="set features.categorical.encode: auto",
+        )
+
+
 def _unknown_algorithm(name: str, classes: tuple[str, ...]) -> ConfigError:
     known = [*CATALOGUE, *classes]
     near = get_close_matches(name, known, n=1)
@@ -240,51 +331,3 @@ def _unknown_algorithm(name: str, classes: tuple[str, ...]) -> ConfigError:
         mistakes=(f"model.algorithm: {name} is none of {', '.join(known)}",),
         hint=f"did you mean {near[0]}?" if near else f"write a class {name} in {USER_CODE}, or name another",
     )
-
-
-def _parameters(cls: Any) -> tuple[str, ...]:
-    try:
-        return tuple(cls().get_params(deep=False))
-    except TypeError:  # a class whose arguments have no defaults
-        return tuple(cls._get_param_names())  # scikit-learn has no other way to ask a class
-
-
-def _check_names(config: Config, known: frozenset[str]) -> None:
-    mistakes = tuple(
-        f"{_path(config, name)}: unknown; {_nearest(name, known)}"
-        for name in config.model.chosen
-        if name not in known
-    )
-    if mistakes:
-        raise ConfigError(
-            f"{config.model.algorithm} is given a hyperparameter that it does not have",
-            mistakes=mistakes,
-            hint="mend the name in config.yaml",
-        )
-
-
-def _nearest(name: str, known: frozenset[str]) -> str:
-    near = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
-
-
-def _construct(cls: type, settings: Mapping[str, Any], config: Config) -> Any:
-    try:
-        with user_code_errors(config.path(USER_CODE), "failed to make the estimator"):
-            return cls(**settings)
-    except TypeError as error:
-        raise hyperparameter_error(config, error) from error
-
-
-def _check_values(estimator: Any, config: Config) -> None:
-    if not hasattr(estimator, "_parameter_constraints"):
-        return
-    try:
-        estimator._validate_params()  # noqa: SLF001 (what scikit-learn's fit calls; here it is not too late)
-    except ValueError as error:
-        raise hyperparameter_error(config, error) from error
-
-
-def _path(config: Config, name: str | None) -> str:
-    path = f"model.hyperparameters.{config.model.algorithm}"
-    return f"{path}.{name}" if name else path

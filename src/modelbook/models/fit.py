@@ -1,6 +1,8 @@
 """One pipeline from raw columns to predictions, fitted with threads and left to predict without them."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy.typing as npt
@@ -12,7 +14,11 @@ from threadpoolctl import threadpool_limits
 from modelbook.config import Config
 from modelbook.errors import ConfigError, DataInvalidError, ModelbookError
 from modelbook.features.engineer import FeatureEngineer, transform_errors
-from modelbook.models.estimators import build_estimator, distributions, hyperparameter_error, thread_count
+from modelbook.models.blending import settle_weights
+from modelbook.models.build import build_estimator, hyperparameter_error
+from modelbook.models.estimators import distributions, thread_count
+from modelbook.models.parts import tell_categories
+from modelbook.models.stopping import category_columns, settle_iterations
 
 _THREADS = ("n_jobs", "n_threads")
 
@@ -22,9 +28,10 @@ def fit_pipeline(
 ) -> Pipeline:
     """Return a fitted pipeline of the features and the estimator.
 
-    No library takes more threads for it than `training.n_jobs` says, whatever the machine has: BLAS sums in
-    another order with another number. Every `n_jobs` in the pipeline is 1 afterwards: predictions summed by
-    one thread are the same to the last digit.
+    Early stopping and the weights of a blend are settled on training rows first; what is then fitted on all
+    of them is what a fit with those settings makes. No library takes more threads for it than
+    `training.n_jobs` says, whatever the machine has: BLAS sums in another order with another number. Every
+    `n_jobs` in the pipeline is 1 afterwards: predictions summed by one thread are the same to the last digit.
 
     Args:
         config: The settings.
@@ -34,13 +41,15 @@ def fit_pipeline(
 
     Raises:
         ConfigError: The settings do not make a model, or the user's own code fails.
-        DataInvalidError: Columns are missing or hold values of another type.
+        DataInvalidError: Columns are missing or hold values of another type, or the target or the number of
+            rows does not suit the settings.
     """
     features = FeatureEngineer(config).build() if transformer is None else clone(transformer)
     pipeline = Pipeline([("features", features), ("estimator", build_estimator(config))])
+    _check_target(config, y)
     try:
-        with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)):
-            pipeline.fit(X, y)
+        with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)), _quietly():
+            _fit(pipeline, config, X=X, y=y)
     except ModelbookError:
         raise
     except Exception as error:
@@ -51,8 +60,44 @@ def fit_pipeline(
     return pipeline
 
 
+def _fit(pipeline: Pipeline, config: Config, *, X: pd.DataFrame, y: npt.NDArray[Any]) -> None:
+    """Fit step by step: which columns of the matrix are categories is known when the features are fitted."""
+    features, estimator = pipeline["features"], pipeline["estimator"]
+    settle_iterations(estimator, config, X=X, y=y, features=features)
+    settle_weights(estimator, config, X=X, y=y, features=features)
+    matrix = features.fit_transform(X, y)
+    tell_categories(estimator, category_columns(features))
+    estimator.fit(matrix, y)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Do without being told that a table has fewer rows than a quantile transformer has quantiles."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_quantiles .* is greater than")
+        yield
+
+
+def _check_target(config: Config, y: npt.NDArray[Any]) -> None:
+    if config.training.target_transform == "log" and (y < 0).any():
+        raise DataInvalidError(
+            "the target has values below zero, which have no logarithm",
+            where=f"training.target_transform: log, data.target: {config.data.target}",
+            got=f"{int((y < 0).sum())} of {len(y)} rows below zero",
+            expected="a target of zero or more",
+            hint="set training.target_transform: quantile or none",
+        )
+
+
 def estimator_error(config: Config, error: Exception) -> ConfigError | DataInvalidError:
     """Return what an estimator said about its settings or about gaps in the features as an error of ours."""
+    if "All features are either constant or ignored" in str(error):
+        return DataInvalidError(
+            f"{config.model.algorithm} has nothing to learn from",
+            where="features",
+            got="columns that have the same value in every training row",
+            hint="take another algorithm, or columns that differ between rows",
+        )
     if "contains NaN" not in str(error):
         return hyperparameter_error(config, error)
     return DataInvalidError(
@@ -88,5 +133,5 @@ def _members(value: Any) -> Iterable[Any]:
 
 
 def _is_about_settings(error: Exception, config: Config) -> bool:
-    package = type(error).__module__.partition(".")[0]
-    return isinstance(error, ValueError) or package in distributions(config.model.algorithm)
+    package = type(error).__module__.partition(".")[0].lstrip("_")
+    return isinstance(error, ValueError) or package in distributions(config)

@@ -22,8 +22,8 @@ def feature_importance(
     """Return the share of each feature in the model's decisions, the largest first; shares sum to 1.
 
     It is the estimator's own importance where it has one, the coefficients' absolute size where it is
-    linear, else the loss of score when the feature is shuffled, over 2,000 rows at most, losses below zero
-    counting as zero.
+    linear, the weighted mean of its members' where it is a blend of such, else the loss of score when the
+    feature is shuffled, over 2,000 rows at most, losses below zero counting as zero.
 
     Args:
         model: A fitted pipeline of features and estimator.
@@ -47,12 +47,27 @@ def feature_importance(
 
 
 def _own_importance(estimator: Any) -> npt.NDArray[np.float64] | None:
+    if hasattr(estimator, "regressor_"):
+        return _own_importance(estimator.regressor_)
+    if hasattr(estimator, "fitted_weights_"):
+        return _blended(estimator)
     if hasattr(estimator, "feature_importances_"):
         return np.asarray(estimator.feature_importances_, dtype=np.float64)
     if hasattr(estimator, "coef_"):
         coefficients = np.abs(np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64)))
         return np.asarray(coefficients.mean(axis=0))
     return None
+
+
+def _blended(blend: Any) -> npt.NDArray[np.float64] | None:
+    """Return the weighted mean of the shares that the members give; None where one has none of its own."""
+    total = 0.0
+    for member, weight in zip(blend.fitted_, blend.fitted_weights_, strict=True):
+        values = _own_importance(member)
+        if values is None:
+            return None
+        total = total + weight * values / (values.sum() or 1.0)
+    return np.asarray(total, dtype=np.float64)
 
 
 def _permutation_importance(

@@ -24,7 +24,7 @@ from modelbook.errors import ConfigError, ModelRefusedError
 from modelbook.features.code import imported_modules, load_code
 from modelbook.files import file_hash, whole_file, write_whole
 from modelbook.models.digest import model_digest
-from modelbook.models.estimators import CATALOGUE, TRUSTED_TYPES, distributions
+from modelbook.models.estimators import CATALOGUE, TRUSTED_TYPES
 from modelbook.models.integrity import CODE_FOLDER, refuse_other_code, verified_bytes
 from modelbook.records import CodeFile, InputColumn, ModelRecord
 
@@ -138,7 +138,7 @@ def pack(
         size_bytes=path.stat().st_size,
         digest=model_digest(model),
         code=tuple(files),
-        requirements=_requirements(algorithm, code),
+        requirements=_requirements(code),
     )
 
 
@@ -208,8 +208,8 @@ def _types_of(module: ModuleType) -> set[str]:
     return {f"{cls.__module__}.{cls.__qualname__}" for cls in classes if cls.__module__ == module.__name__}
 
 
-def _requirements(algorithm: str, code: Iterable[Path]) -> tuple[str, ...]:
-    names = {*_BASE_DISTRIBUTIONS, *distributions(algorithm)}
+def _requirements(code: Iterable[Path]) -> tuple[str, ...]:
+    names = set(_BASE_DISTRIBUTIONS)
     imported = {name for file in code for name in imported_modules(file)}
     unknown = imported - _BASE_MODULES - sys.stdlib_module_names
     if unknown:

@@ -15,7 +15,14 @@ from threadpoolctl import threadpool_limits
 # chunks of 4,096 rows and 0.4 s in chunks of 8,192.
 _CHUNK_ROWS = 8192
 # Their `predict` is `predict_proba` and its most probable class: asked for both, they are asked once.
-_MOST_PROBABLE = {"ForestClassifier.predict", "LGBMClassifier.predict"}
+_MOST_PROBABLE = {
+    "BlendClassifier.predict",
+    "CatBoostClassifier.predict",
+    "ForestClassifier.predict",
+    "LGBMClassifier.predict",
+    "NetworkClassifier.predict",
+    "XGBoostClassifier.predict",
+}
 
 
 def in_chunks(

@@ -18,10 +18,10 @@ from modelbook.errors import ConfigError, DataInvalidError, ModelbookError, Usag
 from modelbook.features.code import USER_CODE
 from modelbook.features.engineer import FeatureEngineer, transform_errors
 from modelbook.logs import now
+from modelbook.models.cross_validation import Score, cross_validate
 from modelbook.models.estimators import code_files, thread_count
 from modelbook.models.export import export_joblib
 from modelbook.models.fit import estimator_error, fit_pipeline
-from modelbook.models.folds import Score, cross_validate
 from modelbook.models.importance import feature_importance
 from modelbook.models.predict import in_chunks
 from modelbook.models.target import target_array

@@ -16,7 +16,8 @@ def check_project(config: Config, *, use_dvc: bool) -> None:
         use_dvc: Whether DVC is to drive it.
 
     Raises:
-        ConfigError: The algorithm is unknown, or has no line of hyperparameters for DVC to look at.
+        ConfigError: The algorithm is unknown or not installed, has no line of hyperparameters for DVC to look
+            at, or a setting is used that the project's dvc.yaml does not look at.
         ModelbookError: The local registry cannot be read.
         NotFoundError: A file that the pipeline is made of is missing.
     """
@@ -25,6 +26,7 @@ def check_project(config: Config, *, use_dvc: bool) -> None:
     if use_dvc:
         _check_files(config)
         _check_hyperparameters(config)
+        _check_watched(config)
 
 
 def check_dvc_files(config: Config) -> None:
@@ -56,6 +58,23 @@ def _check_hyperparameters(config: Config) -> None:
             where=str(config.path(CONFIG_PATH)),
             hint=f"add `{algorithm}: {{}}` under model.hyperparameters for its defaults",
         )
+
+
+def _check_watched(config: Config) -> None:
+    """Refuse a setting that a dvc.yaml of an older Modelbook does not know: it would change nothing."""
+    used = {
+        "training.early_stopping": config.training.early_stopping is not None,
+        "training.target_transform": config.training.target_transform != "none",
+    }
+    pipeline = config.path(layout.PIPELINE).read_bytes()
+    for setting, is_used in used.items():
+        if is_used and setting.encode() not in pipeline:
+            raise ConfigError(
+                f"dvc.yaml does not look at {setting}, so changing it would train nothing",
+                mistakes=(f"{setting}: not among the params of the stage train",),
+                where=str(config.path(layout.PIPELINE)),
+                hint=f"add `- {setting}` below training.cv_folds there",
+            )
 
 
 def _check_readable(config: Config, name: str) -> None:

@@ -63,7 +63,7 @@ def package_versions(config: Config) -> dict[str, dict[str, str]]:
         True
     """
     users = _imported_by(config)
-    further = {"preprocess": users, "train": {*users, *distributions(config.model.algorithm)}}
+    further = {"preprocess": users, "train": {*users, *distributions(config)}}
     stages = {stage: {"modelbook", *names, *further.get(stage, ())} for stage, names in _STAGES.items()}
     versions = {name: _version(name) for name in set().union(*stages.values()) - {"modelbook"}}
     versions["modelbook"] = modelbook.__version__

@@ -17,8 +17,9 @@ from modelbook.evaluation.metrics import columns_of, compute_metrics, known_clas
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import whole_file, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
-from modelbook.models.folds import Score
+from modelbook.models.cross_validation import Score
 from modelbook.models.package import pack
+from modelbook.models.parts import hyperparameters, outcome
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import enter_run, parameters
@@ -27,7 +28,7 @@ from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.outbox import is_held_back
 from modelbook.tracking.tracker import MLflowTracker
 
-_WITHOUT_EFFECT = {"n_jobs", "verbose", "verbosity", "warm_start"}
+_WITHOUT_EFFECT = {"categorical_columns", "feature_types", "n_jobs", "verbose", "verbosity", "warm_start"}
 
 
 def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
@@ -125,6 +126,8 @@ def _fit(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> Non
     started_at = now()
     trainer.train(*_divided(train, trainer.config))
     log.info(f"fitted in {(now() - started_at).total_seconds():.1f} s")
+    for line in outcome(trainer.model[-1]):
+        log.info(line)
 
 
 def _evaluate(
@@ -167,8 +170,8 @@ def _score(config: Config, classes: Sequence[Any]) -> Score:
 
 def _hyperparameters(trainer: ModelTrainer) -> dict[str, Any]:
     """Return the estimator's settings, defaults included, but for those that bear on no result."""
-    settings = trainer.model[-1].get_params(deep=False)
-    return {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}
+    settings = hyperparameters(trainer.model[-1])
+    return {name: value for name, value in settings.items() if name.split(".")[-1] not in _WITHOUT_EFFECT}
 
 
 def _write_outputs(

@@ -34,14 +34,22 @@ _HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "extra_trees": {"n_estimators": 300},
     "hist_gradient_boosting": {"max_iter": 200, "learning_rate": 0.1},
     "lightgbm": {"n_estimators": 300, "learning_rate": 0.05},
+    "xgboost": {"n_estimators": 300, "learning_rate": 0.05},
+    "catboost": {"n_estimators": 300, "learning_rate": 0.05},
+    "mlp": {"hidden_layer_sizes": [128, 64]},
     "linear": {},
+    "blend": {"members": ["lightgbm", "extra_trees"]},
 }
 _NOTES = {
     "random_forest": "averages trees grown on samples of the rows: a good start",
     "extra_trees": "the same with random cuts: quicker, smoother",
     "hist_gradient_boosting": "trees that mend each other's errors, on binned values: for many rows",
     "lightgbm": "the same by LightGBM: often the most accurate",
+    "xgboost": "the same by XGBoost; pip install 'modelbook[xgboost]'",
+    "catboost": "the same by CatBoost: slower, strong on categories; pip install 'modelbook[catboost]'",
+    "mlp": "a neural network: smooth, wants scaled features without gaps",
     "linear": "ridge or logistic regression: easy to explain",
+    "blend": "the weighted mean of several; a member with settings of its own: {catboost: {depth: 8}}",
 }
 
 

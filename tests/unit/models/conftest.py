@@ -11,6 +11,10 @@ SIZES = {
     "extra_trees": {"n_estimators": 5},
     "hist_gradient_boosting": {"max_iter": 5},
     "lightgbm": {"n_estimators": 5},
+    "xgboost": {"n_estimators": 5, "learning_rate": 0.3},
+    "catboost": {"n_estimators": 5, "learning_rate": 0.3},
+    "mlp": {"hidden_layer_sizes": [16], "max_iter": 80, "learning_rate_init": 0.02},
+    "blend": {"members": ["linear", {"lightgbm": {"n_estimators": 5}}], "folds": 2},
     "linear": {},
 }
 

@@ -30,9 +30,12 @@ targets = {"regression": sums, "classification": pd.Series(np.where(sums > 4, "h
 digests = {}
 for algorithm in CATALOGUE:
     for task, target in targets.items():
-        settings = {} if algorithm == "linear" else {
-            "max_iter" if algorithm == "hist_gradient_boosting" else "n_estimators": 4
-        }
+        settings = {
+            "hist_gradient_boosting": {"max_iter": 4},
+            "linear": {},
+            "mlp": {"hidden_layer_sizes": [4], "max_iter": 4},
+            "blend": {"members": ["linear", {"random_forest": {"n_estimators": 4}}], "folds": 2},
+        }.get(algorithm, {"n_estimators": 4})
         trainer = ModelTrainer({
             "project": {"task": task},
             "features": {"numeric": {"columns": ["a", "b"]}, "categorical": {"columns": ["c"]}},

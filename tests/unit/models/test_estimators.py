@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from modelbook.errors import ConfigError
+from modelbook.models.build import build_estimator
 from modelbook.models.estimators import (
     CATALOGUE,
     TRUSTED_TYPES,
-    build_estimator,
     code_files,
     distributions,
     thread_count,
@@ -18,7 +18,7 @@ from modelbook.models.estimators import (
 )
 
 
-@pytest.mark.parametrize("algorithm", CATALOGUE)
+@pytest.mark.parametrize("algorithm", [name for name in CATALOGUE if name != "blend"])
 def test_seed_and_threads_come_from_the_training_settings(settings, algorithm):
     """They are set wherever the estimator takes them."""
     config = settings(algorithm, training={"seed": 9, "n_jobs": 3})
@@ -82,7 +82,8 @@ def test_an_unknown_algorithm_is_told_what_there_is(settings, tmp_path, name, ne
     with pytest.raises(ConfigError) as caught:
         build_estimator(settings(name, folder=tmp_path))
     assert caught.value.mistakes[0].endswith(
-        "none of random_forest, extra_trees, hist_gradient_boosting, lightgbm, linear, MyModel"
+        "none of random_forest, extra_trees, hist_gradient_boosting, lightgbm, xgboost, catboost, mlp, "
+        "linear, blend, MyModel"
     )
     assert near in (caught.value.hint or "")
 
@@ -155,10 +156,12 @@ def test_trusted_types_can_be_told_by_a_file_to_do_nothing_else():
     assert not [name for name in TRUSTED_TYPES if name.startswith(dangerous)]
 
 
-def test_only_what_an_algorithm_needs_is_required():
+def test_only_what_an_algorithm_needs_is_required(settings):
     """scikit-learn is there in any case; a class of the user's needs nothing that we know of."""
-    assert distributions("lightgbm") == ("lightgbm",)
-    assert distributions("Mine") == ()
+    assert distributions(settings("lightgbm")) == ("lightgbm",)
+    assert distributions(settings("Mine")) == ()
+    blend = {"members": ["linear", "xgboost", {"catboost": {"depth": 3}}]}
+    assert distributions(settings("blend", hyperparameters=blend)) == ("xgboost-cpu", "xgboost", "catboost")
 
 
 def test_the_catalogue_can_be_read_without_scikit_learn(tmp_path):

@@ -1,0 +1,60 @@
+"""The estimators inside an estimator: the members of a blend, and what learns a transformed target."""
+
+from typing import Any
+
+from sklearn.compose import TransformedTargetRegressor
+
+
+def members(estimator: Any) -> dict[str, Any]:
+    """Return the unfitted members of a blend by name; nothing where it is none."""
+    return dict(getattr(estimator, "members", ()))
+
+
+def inner(estimator: Any) -> Any:
+    """Return what learns, unfitted: the estimator itself, or that inside one for a transformed target."""
+    return estimator.regressor if isinstance(estimator, TransformedTargetRegressor) else estimator
+
+
+def learners(estimator: Any) -> tuple[Any, ...]:
+    """Return everything that learns, unfitted: each member of a blend, or the estimator itself."""
+    return tuple(inner(part) for part in members(estimator).values() or (estimator,))
+
+
+def tell_categories(estimator: Any, columns: list[int]) -> None:
+    """Tell everything that learns which columns of the matrix are codes of categories."""
+    for learner in learners(estimator):
+        if hasattr(learner, "set_categories"):
+            learner.set_categories(columns)
+
+
+def outcome(estimator: Any) -> tuple[str, ...]:
+    """Return what was settled before the fit, in words: weights, and iterations of what learns step by step.
+
+    Example:
+        >>> from sklearn.ensemble import GradientBoostingRegressor
+        >>> outcome(GradientBoostingRegressor(n_estimators=7))
+        ('7 iterations',)
+    """
+    parts = members(estimator)
+    if not parts:
+        return tuple(f"{count} iterations" for count in _iterations(estimator))
+    return tuple(
+        ", ".join([f"{name}: weight {weight}", *(f"{count} iterations" for count in _iterations(part))])
+        for (name, part), weight in zip(parts.items(), estimator.weights, strict=True)
+    )
+
+
+def _iterations(estimator: Any) -> list[int]:
+    settings = inner(estimator).get_params(deep=False)
+    return [settings[name] for name in ("n_estimators", "max_iter") if name in settings]
+
+
+def hyperparameters(estimator: Any) -> dict[str, Any]:
+    """Return an estimator's settings, defaults included; those of a blend's members as `<member>.<name>`."""
+    parts = members(estimator)
+    if not parts:
+        return dict(inner(estimator).get_params(deep=False))
+    own: dict[str, Any] = {"members": list(parts), "weights": list(estimator.weights)}
+    for name, part in parts.items():
+        own |= {f"{name}.{key}": value for key, value in inner(part).get_params(deep=False).items()}
+    return own
