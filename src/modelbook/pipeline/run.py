@@ -109,7 +109,7 @@ def run_pipeline(
         if warning := old_file_store(config):
             log.warning(warning)
         check_project(config, use_dvc=use_dvc)
-        deliver_waiting(config, log, is_project_held=True)
+        is_away = deliver_waiting(config, log, is_project_held=True)
         if use_dvc:
             mend_lock(root)
             note_packages(config)
@@ -117,7 +117,7 @@ def run_pipeline(
         results: list[StageResult] = []
         with suppress(GateRejectedError):  # the outcome says so
             (_run_with_dvc if use_dvc else _run_all)(config, results, force=force)
-            _ensure_recorded(config, results, log=log)
+            _ensure_recorded(config, results, log=log, is_away=is_away)
         return outcome(config, tuple(results))
 
 
@@ -271,12 +271,22 @@ def _in_this_process(config: Config, executed: list[str], *, why: tuple[str, ...
         dvc.stage.run.cmd_run = original
 
 
-def _ensure_recorded(config: Config, results: list[StageResult], *, log: PipelineLogger) -> None:
-    """Enter the run anew where the store or the registry no longer knows what the outputs say."""
+def _ensure_recorded(
+    config: Config, results: list[StageResult], *, log: PipelineLogger, is_away: bool
+) -> None:
+    """Enter the run anew where the store or the registry no longer knows what the outputs say.
+
+    A store that was found to be away is not tried again: it held the run once, and cannot be asked now.
+    """
     if results[-1].name == "register" and results[-1].status is StageStatus.RAN:
         return
-    if _is_on_record(config) and config.path(layout.REPORT).is_file():
-        close_left_open(config, log)
+    try:
+        is_on_record = _is_on_record(config, is_away=is_away)
+    except StoreAwayError:
+        is_on_record, is_away = True, True
+    if is_on_record and config.path(layout.REPORT).is_file():
+        if not is_away:
+            close_left_open(config, log)
         return
     log.warning("the run that made these outputs is not on record: entering it")
     results[:] = [result for result in results if result.name != "register"]
@@ -285,8 +295,12 @@ def _ensure_recorded(config: Config, results: list[StageResult], *, log: Pipelin
         run_stage("register", config, why=_NOT_ON_RECORD)
 
 
-def _is_on_record(config: Config) -> bool:
-    """Return whether store or outbox, and the local registry, hold the run whose outputs lie here."""
+def _is_on_record(config: Config, *, is_away: bool) -> bool:
+    """Return whether store or outbox, and the local registry, hold the run whose outputs lie here.
+
+    Raises:
+        StoreAwayError: Only the store could tell, which does not answer.
+    """
     metadata = RunMetadata.read(config.path(layout.METADATA))
     path = config.path(layout.EVALUATION)
     evaluation = EvaluationReport.read(path) if path.is_file() else None
@@ -298,18 +312,22 @@ def _is_on_record(config: Config) -> bool:
         return False
     if not config.training.enable_mlflow or outbox_of(config, metadata.uid).exists:
         return True
-    return _is_in_store(config, evaluation, entry)
+    return _is_in_store(config, evaluation, entry, is_away=is_away)
 
 
-def _is_in_store(config: Config, evaluation: EvaluationReport, entry: ModelVersion | None) -> bool:
+def _is_in_store(
+    config: Config, evaluation: EvaluationReport, entry: ModelVersion | None, *, is_away: bool
+) -> bool:
     version = entry.mlflow_version if entry else None
-    if evaluation.gate.passed and version is None:
-        return False
+    if (evaluation.gate.passed and version is None) or evaluation.run_id == evaluation.uid:
+        return False  # no store gave either of them
+    if is_away:
+        raise StoreAwayError("the tracking store does not answer")
     name = config.tracking.model_name
     try:
         return knows(config, run_id=evaluation.run_id, model=name, version=version)
     except StoreAwayError:
-        return evaluation.run_id != evaluation.uid  # it was there once, and cannot be asked now
+        raise
     except TrackingStoreError:
         return False
 

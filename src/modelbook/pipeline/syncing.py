@@ -20,7 +20,8 @@ from modelbook.tracking.delivery import DeliveredRun, DeliveredVersion, deliver
 from modelbook.tracking.events import GATE_TAG, TagsSet
 from modelbook.tracking.lineage import command_line
 from modelbook.tracking.outbox import FOLDER, Outbox, began, outbox_of, waiting
-from modelbook.tracking.writer import PATIENCE_S, StoreWriter, open_writer
+from modelbook.tracking.store import PATIENCE_S
+from modelbook.tracking.writer import StoreWriter, open_writer
 
 _OUTPUTS = (layout.PREDICTIONS, layout.PLOTS, layout.TRAIN)
 
@@ -99,21 +100,24 @@ def _delivering(config: Config, *, is_waiting: bool) -> Iterator[None]:
         lock.release()
 
 
-def deliver_waiting(config: Config, log: PipelineLogger, *, is_project_held: bool = False) -> None:
+def deliver_waiting(config: Config, log: PipelineLogger, *, is_project_held: bool = False) -> bool:
     """Deliver what waits in the outbox if the store answers, and say what became of it.
 
     Args:
         config: The project.
         log: What goes on is said here.
         is_project_held: Whether the caller holds the project.
+
+    Returns:
+        Whether the store was found to be away.
     """
     if not config.training.enable_mlflow:
-        return
+        return False
     try:
         report, error = sync(config, is_waiting=False, is_project_held=is_project_held)
     except ProjectBusyError as busy:
         log.info(busy.what)
-        return
+        return False
     for run in report.delivered:
         log.info(f"delivered what was recorded of run {run.run_name} ({run.run_id})")
         if run.incomplete:
@@ -121,6 +125,7 @@ def deliver_waiting(config: Config, log: PipelineLogger, *, is_project_held: boo
     if error is not None:
         runs = f"{len(report.waiting)} run{'s' if len(report.waiting) > 1 else ''}"
         log.warning(f"{error.what} ({error.where}: {error.got}): {runs} still waiting in logs/outbox")
+    return isinstance(error, StoreAwayError)
 
 
 def close_left_open(config: Config, log: PipelineLogger) -> None:

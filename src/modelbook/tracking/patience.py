@@ -67,10 +67,12 @@ def within(
         StoreAwayError: It took longer.
     """
     future = _begin(call)
-    deadline = time.monotonic() + limit_s + longer_s
-    is_done = _wait(future, limit_s)
-    while not is_done and time.monotonic() < deadline and is_answering():
+    limit = time.monotonic() + limit_s
+    # Where it may take longer, whether the store answers is asked early: asking takes seconds by itself.
+    is_done = _wait(future, min(limit_s, _LOOK_EVERY_S) if longer_s else limit_s)
+    while not is_done and longer_s and time.monotonic() < limit + longer_s and is_answering():
         is_done = _wait(future, _LOOK_EVERY_S)
+    is_done = is_done or _wait(future, max(0.0, limit - time.monotonic()))
     if not is_done:
         raise StoreAwayError("the tracking store does not answer in time", got=f"nothing in {limit_s:.0f} s")
     return future.result()

@@ -5,12 +5,14 @@ import os
 import socket
 import sqlite3
 import struct
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -18,11 +20,20 @@ from filelock import FileLock
 from modelbook.config import Config, mask_password
 from modelbook.errors import StoreAwayError, TrackingStoreError
 from modelbook.files import whole_file
+from modelbook.tracking.patience import PatientClient, within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlflow import MlflowClient
 
+PATIENCE_S = 4.0
+
 _PROBE_TIMEOUT_S = 3.0
+_PROBE_S = 1.0  # what a probe may take of the 5 s of a run before the calls after it get less
+_LEAST_S = 0.5
+_LOCKED_S = 20.0
+_FIRST_ANSWER_S = 60.0  # a database that MLflow has not used before is laid out first
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -49,19 +60,50 @@ _FILE_STORE_HINT = (
 
 
 def open_client(config: Config) -> "MlflowClient":
-    """Return a client of the tracking store, which answers.
+    """Return a client of the tracking store, which answers and lets us in.
 
     A SQLite database that does not exist yet is made first, by one process while the others wait.
 
     Raises:
-        StoreAwayError: The store does not answer.
+        StoreAwayError: The store does not answer, or lets nobody in.
         TrackingStoreError: It is damaged, or of a kind that MLflow refuses.
     """
+    return _open(config, _ask(config, PATIENCE_S))
+
+
+def open_patient(config: Config, *, patience_s: float = PATIENCE_S) -> "MlflowClient":
+    """Return such a client each of whose calls is given up after a while, where the store is no file.
+
+    Args:
+        config: The project.
+        patience_s: How long a call may take; what it took to get a first answer, beyond a second, counts.
+
+    Raises:
+        StoreAwayError: The store does not answer, or lets nobody in.
+        TrackingStoreError: It is damaged, or of a kind that MLflow refuses.
+    """
+    uri = config.tracking_uri
+    left_s = _ask(config, patience_s)
+    client = _open(config, left_s)
+    if sqlite_path(uri) is not None:
+        return client
+    patient = PatientClient(client, limit_s=left_s, is_answering=partial(is_answering, uri))
+    return cast("MlflowClient", patient)
+
+
+def _ask(config: Config, patience_s: float) -> float:
+    """Ask whether the store answers, and return how much of the patience is left."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     uri = config.tracking_uri
     _refuse_file_store(uri)
+    began = time.monotonic()
     probe(uri)
+    return _left(patience_s, time.monotonic() - began - _PROBE_S)
+
+
+def _open(config: Config, limit_s: float) -> "MlflowClient":
+    uri = config.tracking_uri
     from mlflow import MlflowClient
 
     # MLflow logs a database's error with its traceback, and raises it too.
@@ -69,7 +111,46 @@ def open_client(config: Config) -> "MlflowClient":
     with store_errors(uri):
         if path := sqlite_path(uri):
             _make_database(path, config)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        make = partial(MlflowClient, tracking_uri=uri, registry_uri=uri)
+        return _let_in(uri, make, limit_s) if _is_database(uri) else make()
+
+
+def _let_in(uri: str, make: "Callable[[], MlflowClient]", limit_s: float) -> "MlflowClient":
+    """Return a client of a database, once that let us in.
+
+    MLflow would try for 100 s and more where it does not: a wrong password, a server that is starting.
+    """
+    answers = partial(is_answering, uri)
+    began = time.monotonic()
+    within(partial(_log_in, uri), limit_s=limit_s, is_answering=answers)
+    left_s = _left(limit_s, time.monotonic() - began)
+    return within(make, limit_s=left_s, longer_s=_FIRST_ANSWER_S, is_answering=answers)
+
+
+def _log_in(uri: str) -> None:
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    try:
+        engine = create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        raise TrackingStoreError(
+            "the database's driver is not installed",
+            where=mask_password(uri),
+            got=str(error),
+            hint="install it, or name another driver: postgresql+psycopg2://…",
+        ) from error
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _is_database(uri: str) -> bool:
+    return urlsplit(uri).scheme.partition("+")[0] in _DATABASE_PORTS
+
+
+def _left(patience_s: float, taken_s: float) -> float:
+    return max(_LEAST_S, patience_s - max(0.0, taken_s))
 
 
 @contextmanager
@@ -93,6 +174,21 @@ def store_errors(uri: str) -> Iterator[None]:
             got=_reason(error),
             hint="see that it runs and answers, and run the command again; `modelbook doctor` looks closer",
         ) from error
+
+
+@contextmanager
+def registering(uri: str) -> Iterator[None]:
+    """Be the only process that registers in a SQLite store, so that none makes a number that it takes back.
+
+    Raises:
+        Timeout: Another process has been at it for longer than SQLite itself would wait.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCKED_S):
+        yield
 
 
 def is_remote(uri: str) -> bool:
@@ -197,17 +293,17 @@ def _database_knows(database: sqlite3.Connection, *, run_id: str, model: str, ve
 
 
 def _client_knows(config: Config, *, run_id: str, model: str, version: str | None) -> bool:
-    client = open_client(config)
+    client = open_patient(config)
     from mlflow.exceptions import MlflowException
 
-    try:
-        run = client.get_run(run_id).info
-        is_there = (run.lifecycle_stage, run.status) == ("active", "FINISHED")
-        return is_there and (version is None or client.get_model_version(model, version) is not None)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        with store_errors(config.tracking_uri):
+    with store_errors(config.tracking_uri):
+        try:
+            run = client.get_run(run_id).info
+            is_there = (run.lifecycle_stage, run.status) == ("active", "FINISHED")
+            return is_there and (version is None or client.get_model_version(model, version) is not None)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
             raise
 
 
@@ -225,20 +321,18 @@ def probe(uri: str) -> None:
     """Return quietly where a server or a database answers; a file is not looked at.
 
     Raises:
-        StoreAwayError: It does not, within 3 s.
+        StoreAwayError: It does not, within 3 s. Looking up its name may take as long by itself, and has no
+            limit of its own; nor has a server that answers drop by drop.
     """
-    parts = urlsplit(uri)
+    if sqlite_path(uri) is not None:
+        return
     try:
-        if is_remote(uri):
-            _ask_health(uri)
-        elif parts.hostname:
-            port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
-            _connect(parts.hostname, port, is_postgresql=parts.scheme.startswith("postgres"))
-    except (OSError, ValueError) as error:
+        within(partial(_reach, uri), limit_s=_PROBE_TIMEOUT_S, is_answering=lambda: False)
+    except (OSError, ValueError, StoreAwayError) as error:
         raise StoreAwayError(
             "the tracking server does not answer",
             where=mask_password(uri),
-            got=str(getattr(error, "reason", error)),
+            got=str(getattr(error, "got", None) or getattr(error, "reason", error)),
             hint="start it, or correct MLFLOW_TRACKING_URI or tracking.uri",
         ) from error
 
@@ -250,6 +344,15 @@ def is_answering(uri: str) -> bool:
     except StoreAwayError:
         return False
     return True
+
+
+def _reach(uri: str) -> None:
+    parts = urlsplit(uri)
+    if is_remote(uri):
+        _ask_health(uri)
+    elif parts.hostname:
+        port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+        _connect(parts.hostname, port, is_postgresql=parts.scheme.startswith("postgres"))
 
 
 def _ask_health(uri: str) -> None:

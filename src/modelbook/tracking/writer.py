@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -28,16 +28,12 @@ from modelbook.tracking.events import (
     RunStarted,
     TagsSet,
 )
-from modelbook.tracking.patience import PatientClient, within
-from modelbook.tracking.store import is_answering, is_remote, open_client, sqlite_path, store_errors
+from modelbook.tracking.store import PATIENCE_S, is_remote, open_patient, registering, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-PATIENCE_S = 4.0
-
-_FIRST_ANSWER_S = 60.0  # a database that MLflow has not used before is laid out first
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then shows runs
 _BATCH = 100
 
@@ -53,24 +49,7 @@ def open_writer(config: Config, *, patience_s: float = PATIENCE_S) -> "StoreWrit
         StoreAwayError: The store does not answer.
         TrackingStoreError: It cannot be used, or is of a kind that MLflow refuses.
     """
-    client, uri = open_client(config), config.tracking_uri
-    if sqlite_path(uri) is not None:
-        return StoreWriter(client, config)
-
-    def answers() -> bool:
-        return is_answering(uri)
-
-    if not is_remote(uri):
-        with store_errors(uri):
-            within(lambda: _connect(uri), limit_s=patience_s, is_answering=answers)
-            within(
-                lambda: client.search_experiments(max_results=1),
-                limit_s=patience_s,
-                longer_s=_FIRST_ANSWER_S,
-                is_answering=answers,
-            )
-    patient = PatientClient(client, limit_s=patience_s, is_answering=answers)
-    return StoreWriter(cast("MlflowClient", patient), config)
+    return StoreWriter(open_patient(config, patience_s=patience_s), config)
 
 
 class StoreWriter:
@@ -127,7 +106,8 @@ class StoreWriter:
                     self.client, self._run(), event.model, files=files, example=event.example
                 )
             case ModelRegistered():
-                return versions.register(self.client, self._run(), event=event, files=files)
+                with registering(self._config.tracking_uri):
+                    return versions.register(self.client, self._run(), event=event, files=files)
             case RunEnded():
                 self._finish(event)
         return None
@@ -296,13 +276,6 @@ class StoreWriter:
 
     def _end(self, run_id: str, status: str, ended_at: datetime) -> None:
         self.client.set_terminated(run_id, status=status, end_time=_milliseconds(ended_at))
-
-
-def _connect(uri: str) -> None:
-    """Connect to a database once: where that fails, MLflow would go on trying for a minute."""
-    from sqlalchemy import NullPool, create_engine
-
-    create_engine(uri, poolclass=NullPool).connect().close()
 
 
 def _dataset(version: DataVersion) -> "DatasetInput":
