@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from mlflow import MlflowClient
 from sklearn.linear_model import Ridge
 
 from modelbook.config import load_config
@@ -18,6 +19,7 @@ from modelbook.errors import NotFoundError, TrackingStoreError, UsageError
 from modelbook.pipeline.recording import ensure_entered
 from modelbook.records import DataVersion
 from modelbook.registry.loading import load_model
+from modelbook.tracking import versions
 from modelbook.tracking.runs import find_run, list_runs
 from modelbook.tracking.store import knows
 from modelbook.tracking.tracker import MLflowTracker
@@ -250,3 +252,76 @@ def test_a_finished_run_is_entered_once_and_whole(uri, finished_project, tmp_pat
     assert model.predict(rows).tolist() == project.predictions["predicted"].to_list()
     by_uid = load_model(f"runs:/{metadata.uid}", config=project.root)
     assert by_uid.predict(rows).tolist() == model.predict(rows).tolist()
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_digest_registered_twice_at_once(config, fitted, *, is_interrupted, monkeypatch):
+    """Of two clones that register one digest at the same instant both get the earlier version.
+
+    The later one is withdrawn by the run that made it, at the latest when that registers again.
+    """
+    model, _ = fitted
+    name = config.tracking.model_name
+    trackers = MLflowTracker(config), MLflowTracker(config)
+    for tracker in trackers:
+        tracker.start_run()
+        tracker.log_model(model)
+    look, withdraw, are_blind = versions._versions, MlflowClient.delete_model_version, iter([True])
+
+    def looked_before_the_other(*arguments):
+        return [] if next(are_blind, False) else look(*arguments)
+
+    def killed_first(*_arguments, **_options):
+        monkeypatch.setattr(MlflowClient, "delete_model_version", withdraw)
+        raise KeyboardInterrupt
+
+    if is_interrupted:
+        monkeypatch.setattr(MlflowClient, "delete_model_version", killed_first)
+    assert trackers[0].log_model(model, name) == "1"
+    monkeypatch.setattr(versions, "_versions", looked_before_the_other)
+    if is_interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            trackers[1].log_model(model, name)
+        assert len(trackers[1]._client.search_model_versions(f"name = '{name}'")) == 2
+    assert trackers[1].log_model(model, name) == "1"
+    (version,) = trackers[1]._client.search_model_versions(f"name = '{name}'")
+    assert (str(version.version), version.run_id) == ("1", trackers[0].run_id)
+    for tracker in trackers:
+        tracker.end_run()
+
+
+def test_a_version_that_an_alias_names_is_never_withdrawn(config, fitted):
+    """Where two versions of one digest are found, one that somebody promoted meanwhile stays."""
+    model, _ = fitted
+    name = config.tracking.model_name
+    with MLflowTracker(config) as tracker:
+        tracker.log_model(model, name)
+        client = tracker._client
+        first = client.get_model_version(name, "1")
+        client.create_model_version(name, first.source, run_id=first.run_id, tags=first.tags)
+        client.set_registered_model_alias(name, "production", "2")
+        assert tracker.log_model(model, name) == "1"
+        assert len(client.search_model_versions(f"name = '{name}'")) == 2
+        client.delete_registered_model_alias(name, "production")
+        assert tracker.log_model(model, name) == "1"
+        assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_one_digest_registered_by_a_crowd(config, fitted):
+    """Registered by several at once, a digest has one version; a SQLite store leaves no gap behind it."""
+    model, table = fitted
+    name = config.tracking.model_name
+
+    def register(_number):
+        with MLflowTracker(config) as tracker:
+            return tracker.log_model(model, name)
+
+    with ThreadPoolExecutor(4) as pool:
+        numbers = set(pool.map(register, range(4)))
+    assert numbers == {"1"}
+    other = Ridge(alpha=7).fit(table, table["a"])
+    with MLflowTracker(config) as tracker:
+        number = tracker.log_model(other, name)
+        found = tracker._client.search_model_versions(f"name = '{name}'")
+    assert {str(version.version) for version in found} == {"1", number}
+    assert number == "2" or not config.tracking_uri.startswith("sqlite")

@@ -16,6 +16,7 @@ from modelbook.tracking.store import name_filter
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
 
 DIGEST_TAG = "modelbook.model_digest"
 HASH_TAG = "modelbook.model_sha256"
@@ -89,6 +90,11 @@ def logged_model(
 def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, files: Mapping[str, Path]) -> str:
     """Register a run's model and return its version; one digest is registered once under a name.
 
+    Two clones that register one digest at the same instant both find none before they make a version. A
+    version is made with its tags in one transaction, and the number after it only once that is done: so the
+    later of two finds the earlier when it looks again, and is withdrawn by the run that made it. Nobody else
+    withdraws a version, nor one that an alias names.
+
     Args:
         client: The store.
         run: The run that holds the model.
@@ -98,10 +104,35 @@ def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, file
     Raises:
         TrackingStoreError: The run does not hold the model.
     """
-    if (known := registered_version(client, event.name, event.digest)) is not None:
-        for key, value in event.tags.items():
-            client.set_model_version_tag(event.name, known, key, value)
-        return known
+    found = _versions(client, event.name, event.digest)
+    if not found:
+        created = _create_version(client, run, event=event, files=files)
+        found = _versions(client, event.name, event.digest) or [created]
+    first, *later = found
+    for version in later:
+        if version.run_id == run.info.run_id:
+            _withdraw(client, event.name, str(version.version))
+    for key, value in event.tags.items():
+        if first.tags.get(key) != value:
+            client.set_model_version_tag(event.name, str(first.version), key, value)
+    return str(first.version)
+
+
+def _versions(client: "MlflowClient", name: str, digest: str) -> "list[ModelVersion]":
+    """Return the versions of a model that have a digest, the earliest first."""
+    query = f"{name_filter(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
+    return sorted(client.search_model_versions(query), key=lambda version: int(version.version))
+
+
+def _withdraw(client: "MlflowClient", name: str, number: str) -> None:
+    """Delete a version, unless an alias names it: only a version read by itself has its aliases."""
+    if not client.get_model_version(name, number).aliases:
+        client.delete_model_version(name, number)
+
+
+def _create_version(
+    client: "MlflowClient", run: "Run", *, event: ModelRegistered, files: Mapping[str, Path]
+) -> "ModelVersion":
     logged = logged_model(client, run, event.digest)
     if logged is None:
         raise TrackingStoreError(
@@ -112,7 +143,7 @@ def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, file
     if (file := files.get(event.sha256)) is not None:
         _relink(file, logged, event.file)
     _ensure_registered_model(client, event.name)
-    version = client.create_model_version(
+    return client.create_model_version(
         event.name,
         source=logged.artifact_location,
         run_id=run.info.run_id,
@@ -124,14 +155,6 @@ def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, file
             **event.tags,
         },
     )
-    return str(version.version)
-
-
-def registered_version(client: "MlflowClient", name: str, digest: str) -> str | None:
-    """Return the version of a model that has a digest, if there is one."""
-    query = f"{name_filter(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
-    found = client.search_model_versions(query, max_results=1)
-    return str(found[0].version) if found else None
 
 
 def _vouching_tags(record: ModelRecord) -> dict[str, str]:
