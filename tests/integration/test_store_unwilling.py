@@ -40,6 +40,7 @@ def of_postgresql(uri, *, user="ada", database="postgres"):
 )
 def test_a_database_that_refuses_is_said_at_once(postgresql, *, words, said):
     """A PostgreSQL that answers and refuses says why, in no more than the patience of a run."""
+    open_client(settings(postgresql))  # what a healthy store costs once: importing MLflow, laying it out
     config = settings(of_postgresql(postgresql, **words))
     for opening in (open_client, open_patient):
 
