@@ -74,7 +74,7 @@ def settings(algorithm, task, *, hyperparameters=None, features=None, **training
             "data": {"target": TARGETS[task]},
             "features": features or own,
             "model": {"algorithm": algorithm, "hyperparameters": {algorithm: chosen}},
-            "training": training,
+            "training": {"n_jobs": 1, **training},  # threads of several test processes wait for each other
         }
     )
 
@@ -146,7 +146,7 @@ def test_it_learns(algorithm, task):
 def test_a_second_fit_is_the_same(algorithm, task):
     """Seed and rows decide everything: digest and predictions are equal, whatever the number of threads."""
     one = trained(algorithm, task)
-    again = fitted(settings(algorithm, task, n_jobs=1))
+    again = fitted(settings(algorithm, task, n_jobs=2))
     assert model_digest(one.model) == model_digest(again.model)
     assert same(results(one.model, table()), results(again.model, table()))
 
@@ -155,9 +155,9 @@ def test_a_second_fit_is_the_same(algorithm, task):
 def test_a_row_alone_is_predicted_as_in_its_table(algorithm, task):
     """What is served equals what was measured, to the last digit."""
     model = trained(algorithm, task).model
-    alone = [results(model, table().iloc[[at]]) for at in range(0, 90, 3)]
+    alone = [results(model, table().iloc[[at]]) for at in range(0, 90, 9)]
     assert same(
-        results(model, table().iloc[::3]), [np.concatenate(parts) for parts in zip(*alone, strict=True)]
+        results(model, table().iloc[::9]), [np.concatenate(parts) for parts in zip(*alone, strict=True)]
     )
 
 

@@ -113,6 +113,32 @@ def test_cross_validation_is_recorded(task, classified, fresh):
     assert project.recorded[0].data.params["training.cv_folds"] == "3"
 
 
+def test_a_blend_that_stops_early_is_recorded_with_what_was_found(fresh):
+    """Weights and iterations are params of the run, and the model that is loaded again predicts the same."""
+    from modelbook.registry.loading import load_model
+
+    members = "[{xgboost: {n_estimators: 90, learning_rate: 0.3}}, {catboost: {n_estimators: 90}}, linear]"
+    fresh.set(
+        {
+            "model.algorithm": "blend",
+            "model.hyperparameters.blend": f"{{members: {members}, folds: 2}}",
+            "training.target_transform": "log",
+            "training.early_stopping": "{rounds: 5, share: 0.2}",
+        }
+    )
+    outcome = fresh.run(use_dvc=False)
+    params = fresh.recorded[0].data.params
+    weights = [float(weight) for weight in params["weights"].split(", ")]
+    assert params["members"] == "xgboost, catboost, linear"
+    assert sum(weights) == pytest.approx(1)
+    assert int(params["xgboost.n_estimators"]) < 90
+    assert params["training.target_transform"] == "log"
+    assert outcome.model.version == "1"
+    rows = pl.read_parquet(fresh.root / "data/processed/test.parquet").drop("price").to_pandas()
+    predicted = load_model("models:/houses/1", config=fresh.root).predict(rows)
+    assert predicted.tolist() == fresh.predictions["predicted"].to_list()
+
+
 @pytest.mark.parametrize("algorithm", ["extra_trees", "hist_gradient_boosting", "lightgbm", "linear"])
 def test_every_algorithm_goes_all_the_way(algorithm, fresh):
     """Each algorithm of the catalogue is fitted, recorded, registered and loaded again."""

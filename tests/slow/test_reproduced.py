@@ -25,6 +25,10 @@ SMALL = {
     "model.hyperparameters.extra_trees.n_estimators": "5",
     "model.hyperparameters.hist_gradient_boosting": "{max_iter: 20}",
     "model.hyperparameters.lightgbm.n_estimators": "20",
+    "model.hyperparameters.xgboost.n_estimators": "20",
+    "model.hyperparameters.catboost.n_estimators": "20",
+    "model.hyperparameters.mlp": "{hidden_layer_sizes: [16], max_iter: 20}",
+    "model.hyperparameters.blend": "{members: [linear, {xgboost: {n_estimators: 20}}], folds: 2}",
 }
 FEATURES = """
 from sklearn.base import BaseEstimator, TransformerMixin

@@ -111,9 +111,20 @@ def _blend(config: Config, threads: int) -> Any:
         (name, _built(config, _Wanted(algorithm, chosen, f"{path}.{algorithm}"), threads))
         for name, (algorithm, chosen) in zip(_names(settings), settings.wanted, strict=True)
     ]
+    _check_probabilities(config, dict(members))
     weights = settings.weights or [1.0] * len(members)
     cls: Any = CATALOGUE[BLEND].estimator_class(config.project.task)
     return cls(members=members, weights=[weight / sum(weights) for weight in weights])
+
+
+def _check_probabilities(config: Config, members: Mapping[str, Any]) -> None:
+    silent = [name for name, member in members.items() if not hasattr(member, "predict_proba")]
+    if config.project.task == "classification" and silent:
+        raise ConfigError(
+            f"{silent[0]} gives no probabilities, whose mean a blend is",
+            mistakes=(f"model.hyperparameters.{BLEND}.members: {silent[0]} has no predict_proba",),
+            hint="take it out of the members",
+        )
 
 
 def _names(settings: BlendSettings) -> Iterator[str]:

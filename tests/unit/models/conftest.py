@@ -59,6 +59,7 @@ def settings():
                     "ratios": [{"numerator": "rooms", "denominator": 'ho"mes {é}'}],
                 },
                 "model": {"algorithm": algorithm, "hyperparameters": {algorithm: hyperparameters}},
+                "training": {"n_jobs": 1},  # threads of several test processes would wait for each other
             }
             | sections
         )

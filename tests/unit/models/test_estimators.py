@@ -11,6 +11,7 @@ from modelbook.models.build import build_estimator
 from modelbook.models.estimators import (
     CATALOGUE,
     TRUSTED_TYPES,
+    check_algorithm,
     code_files,
     distributions,
     thread_count,
@@ -162,6 +163,30 @@ def test_only_what_an_algorithm_needs_is_required(settings):
     assert distributions(settings("Mine")) == ()
     blend = {"members": ["linear", "xgboost", {"catboost": {"depth": 3}}]}
     assert distributions(settings("blend", hyperparameters=blend)) == ("xgboost-cpu", "xgboost", "catboost")
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "catboost", "blend"])
+def test_an_extra_that_is_not_installed(settings, algorithm, monkeypatch):
+    """The extra that brings it is named before anything is fitted, also for a member of a blend; exit 2."""
+    monkeypatch.setattr("modelbook.models.estimators.find_spec", lambda _: None)
+    chosen = {"members": ["linear", "xgboost"]} if algorithm == "blend" else {}
+    with pytest.raises(ConfigError) as caught:
+        check_algorithm(settings(algorithm, hyperparameters=chosen))
+    missing = "xgboost" if algorithm == "blend" else algorithm
+    assert caught.value.what == f"{missing} is not installed"
+    assert caught.value.hint == f"pip install 'modelbook[{missing}]'"
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("algorithm", ["random_forest", "mlp", "linear"])
+def test_categories_as_they_are_need_an_estimator_that_takes_them(settings, algorithm):
+    """Those that do are named."""
+    features = {"categorical": {"columns": ["zone"], "encode": "native"}}
+    with pytest.raises(ConfigError, match="takes no categories") as caught:
+        check_algorithm(settings(algorithm, features=features))
+    assert "hist_gradient_boosting, lightgbm, xgboost, catboost and blends" in caught.value.mistakes[0]
+    check_algorithm(settings("catboost", features=features))
+    check_algorithm(settings("blend", features=features, hyperparameters={"members": ["xgboost"]}))
 
 
 def test_the_catalogue_can_be_read_without_scikit_learn(tmp_path):

@@ -40,6 +40,20 @@ def test_the_hyperparameters_that_dvc_looks_at_have_to_be_there(project):
     check_project(project("Median", {"Median": {}}), use_dvc=True)
 
 
+@pytest.mark.parametrize("setting", ["target_transform", "early_stopping"])
+def test_a_setting_that_an_older_dvc_yaml_does_not_look_at(tmp_path, project, setting):
+    """Changing it would train nothing, so the line to add is spelled; without DVC it counts anyway."""
+    value = {"target_transform": "log", "early_stopping": {"rounds": 5}}[setting]
+    plain = project(hyperparameters={"linear": {}})
+    config = load_config(plain.as_dict() | {"training": {setting: value}})
+    with pytest.raises(ConfigError, match=f"does not look at training.{setting}") as raised:
+        check_project(config, use_dvc=True)
+    assert raised.value.hint == f"add `- training.{setting}` below training.cv_folds there"
+    check_project(config, use_dvc=False)
+    (tmp_path / "dvc.yaml").write_text(f"stages: {{train: {{params: [training.{setting}]}}}}\n")
+    check_project(config, use_dvc=True)
+
+
 @pytest.mark.parametrize("name", ["dvc.yaml", "features.py"])
 def test_a_missing_file_of_the_pipeline_is_named(project, tmp_path, name):
     """A file that DVC would look for in vain is named with the way to bring it back."""

@@ -81,8 +81,12 @@ class _Trees:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "trees_" in state:
-            self._Booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(self.trees_.tobytes()))
+        if "trees_" not in state:
+            return
+        trees = bytearray(self.trees_.tobytes())
+        if not (trees.startswith(b"{") and trees.endswith(b"}")):  # XGBoost ends the process over no bytes
+            raise ValueError("the stored trees are none of XGBoost's")
+        self._Booster = xgboost.Booster({"nthread": 1}, model_file=trees)
 
 
 class XGBoostRegressor(_Trees, xgboost.XGBRegressor):  # type: ignore[misc] # XGBoost is untyped

@@ -1,0 +1,108 @@
+"""Early stopping: which rows are held back, and what becomes of the number that they give."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelbook.errors import ConfigError, DataInvalidError
+from modelbook.models.stopping import inner_split
+from modelbook.models.train import ModelTrainer
+
+STOPPING = {"early_stopping": {"rounds": 3, "share": 0.2}, "n_jobs": 1}
+
+
+def raw(table):
+    return table.drop(columns=["price", "dear"])
+
+
+def test_rows_held_back_are_those_of_the_seed(settings, table):
+    """Every row is on one side, a fifth is held back, and another seed holds back others."""
+    y = table["price"].to_numpy()
+    train, held = inner_split(settings(training=STOPPING), raw(table), y)
+    assert sorted([*train, *held]) == list(range(90))
+    assert len(held) == 18
+    assert (held == inner_split(settings(training=STOPPING), raw(table), y)[1]).all()
+    other = inner_split(settings(training={**STOPPING, "seed": 7}), raw(table), y)[1]
+    assert (held != other).any()
+
+
+def test_classes_keep_their_shares(settings, table):
+    """A rare class is on both sides."""
+    y = np.array(["rare"] * 10 + ["often"] * 80)
+    _, held = inner_split(settings(task="classification", training=STOPPING), raw(table), y)
+    assert (y[held] == "rare").sum() == 2
+
+
+@pytest.mark.parametrize("method", ["group", "time"])
+def test_groups_and_times_are_divided_as_the_split_divides_them(settings, table, method):
+    """No group is on both sides; the latest rows are held back."""
+    config = settings(split={"method": method, "column": "group"}, training=STOPPING)
+    shuffled = raw(table).sample(frac=1, random_state=1)
+    train, held = inner_split(config, shuffled, np.zeros(90))
+    before, after = shuffled["group"].iloc[train], shuffled["group"].iloc[held]
+    assert not set(before) & set(after)
+    if method == "time":
+        assert before.max() < after.min()
+
+
+def test_a_class_of_held_out_rows_alone_is_left_out(settings, table):
+    """In the order of time the last rows may bring a new class, which nothing could have learned."""
+    y = np.where(table["group"] < 7, np.where(np.arange(90) % 2, "a", "b"), "c")
+    y[89] = "a"
+    config = settings(task="classification", split={"method": "time", "column": "group"}, training=STOPPING)
+    _, held = inner_split(config, raw(table), y)
+    assert held.tolist() == [89]
+
+
+def test_too_few_rows_to_hold_some_back(settings, table):
+    """What is missing is said, and how to do without."""
+    config = settings("lightgbm", task="classification", training=STOPPING)
+    y = pd.Series(["a"] * 89 + ["b"])
+    with pytest.raises(DataInvalidError, match="no training rows can be held back") as caught:
+        ModelTrainer(config).train(raw(table), y)
+    assert caught.value.where == "training.early_stopping"
+    assert caught.value.exit_code == 3
+
+
+def test_the_model_is_that_of_the_number_found(settings, table):
+    """It is fitted on all training rows, as one with that number in its settings is."""
+    chosen = {"n_estimators": 200, "learning_rate": 0.3}
+    stopped = ModelTrainer(settings("xgboost", hyperparameters=chosen, training=STOPPING))
+    stopped.train(raw(table), table["price"])
+    count = stopped.model[-1].n_estimators
+    assert count < 200
+    plain = ModelTrainer(
+        settings("xgboost", hyperparameters=chosen | {"n_estimators": count}, training={"n_jobs": 1})
+    )
+    plain.train(raw(table), table["price"])
+    assert plain.predict(table).tobytes() == stopped.predict(table).tobytes()
+
+
+def test_each_fold_finds_its_own(settings, table, monkeypatch):
+    """Cross-validation holds rows back within the training rows of each fold."""
+    sizes = []
+
+    def spied(config, X, y):
+        sizes.append(len(X))
+        return inner_split(config, X, y)
+
+    monkeypatch.setattr("modelbook.models.stopping.inner_split", spied)
+    config = settings("xgboost", training={**STOPPING, "cv_folds": 3})
+    ModelTrainer(config).cross_validate(raw(table), table["price"], score=lambda *_: {"rows": 1.0})
+    assert sizes == [60, 60, 60]
+
+
+def test_a_target_below_zero_has_no_logarithm(settings, table):
+    """The setting and the column are named, the number of rows is counted, the exit code is 3."""
+    config = settings("linear", training={"target_transform": "log"})
+    with pytest.raises(DataInvalidError, match="values below zero") as caught:
+        ModelTrainer(config).train(raw(table), table["price"] - 10)
+    assert caught.value.where == "training.target_transform: log, data.target: price"
+    assert caught.value.exit_code == 3
+
+
+def test_classes_are_not_transformed(settings):
+    """The settings are wrong."""
+    with pytest.raises(ConfigError, match="1 mistake") as caught:
+        settings("linear", task="classification", training={"target_transform": "log"})
+    assert "training.target_transform: only numbers are transformed" in caught.value.mistakes[0]
