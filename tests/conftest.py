@@ -477,6 +477,45 @@ def postgresql():
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def light_project():
+    """Return a function that makes a project with three registered versions that nobody trained."""
+
+    def make(root: Path, *, store: Path | None = None, uri: str = "") -> Path:
+        """Make a project of the model `houses`, in MLflow too where a store to copy or an address is given."""
+        from modelbook.registry.registry import ModelRegistry
+
+        (root / "config").mkdir(parents=True)
+        has_mlflow = bool(store or uri)
+        tracking = f"model_name: houses, uri: {uri}" if uri else "model_name: houses"
+        settings = f"tracking: {{{tracking}}}\ntraining: {{enable_mlflow: {str(has_mlflow).lower()}}}\n"
+        (root / "config/config.yaml").write_text(settings)
+        if store:
+            (root / "logs").mkdir()
+            shutil.copy(store, root / "logs/mlflow.db")
+        config = load_config(root)
+        numbers = _registered_in_mlflow(config) if has_mlflow else (None, None, None)
+        path = root / "model.bin"
+        path.write_bytes(b"a model")
+        for number in numbers:
+            report = {"all_checks_passed": True}
+            ModelRegistry(config).register_model(path, {}, report, mlflow_version=number)
+        return root
+
+    return make
+
+
+def _registered_in_mlflow(config):
+    from modelbook.tracking.store import open_client
+    from modelbook.tracking.versions import DIGEST_TAG
+
+    client = open_client(config)
+    client.create_registered_model("houses")
+    digests = [{DIGEST_TAG: f"digest{number}"} for number in (1, 2, 3)]
+    made = [client.create_model_version("houses", source="file:///none", tags=tags) for tags in digests]
+    return [str(version.version) for version in made]
+
+
 def picture_of(config, *, skip_tags=(), skip_files=()):
     """Return all that a tracking store holds of an experiment and a model, but for ids."""
     from modelbook.tracking.store import open_client

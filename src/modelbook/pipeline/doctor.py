@@ -13,6 +13,7 @@ from modelbook.pipeline.check import check_dvc_files, check_project
 from modelbook.pipeline.finding import Finding, failed
 from modelbook.pipeline.leftovers import find_leftovers
 from modelbook.pipeline.sharing import examine_sharing
+from modelbook.pipeline.standing import examine_standing
 from modelbook.tracking.store import old_file_store, open_client
 
 _FREE_BYTES = 1 << 30
@@ -33,6 +34,7 @@ def examine(root: Path, *, is_team: bool = False) -> list[Finding]:
     findings.append(Finding(name="config", is_well=True, detail=str(CONFIG_PATH)))
     looks: list[Callable[[Config], Finding]] = [_dvc, _pipeline, _data, _writable, _store]
     findings += [*(look(config) for look in looks), *_old_store(config), *find_leftovers(config)]
+    findings += examine_standing(config)
     return [*findings, *examine_sharing(config)] if is_team else findings
 
 

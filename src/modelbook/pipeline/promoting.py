@@ -193,15 +193,21 @@ def _examine(config: Config, candidate: Candidate, standing: Standing) -> tuple[
     run = None
     try:
         verify_candidate(config, candidate)
-        run = find_recorded(config, candidate.ref, _LOG)
+        run = _recorded(config, candidate)
     except ModelRefusedError as error:
         case.refusal = error
         case.objections.append(f"digest: {error.what} ({error.where}: {error.got})")
-    except NotFoundError as error:
-        _LOG.info(f"{error.what} ({error.where})")
     if case.refusal is None and (lack := _lack(config, candidate, run)):
         case.objections.append(f"record: {lack}")
     return run, case
+
+
+def _recorded(config: Config, candidate: Candidate) -> RecordedRun | None:
+    try:
+        return find_recorded(config, candidate.ref, _LOG)
+    except NotFoundError as error:
+        _LOG.info(f"{error.what} ({error.where})")
+        return None
 
 
 def _evaluation(config: Config, candidate: Candidate) -> EvaluationReport | None:

@@ -275,6 +275,24 @@ def mend_interrupted(config: Config) -> list[str]:
     return said
 
 
+def bring_in_line(config: Config, name: str) -> list[str]:
+    """Finish what was left half done of a model, and let the project say what the store says.
+
+    What was done is returned, one line each. While another process of the project moves a version, nothing is.
+
+    Raises:
+        TrackingStoreError: The store cannot be used.
+        StorageError: The project's folder cannot be written.
+    """
+    books = open_books(config, name)
+    try:
+        with _held(config, timeout_s=0):
+            lifecycle = Lifecycle(config, name, books)
+            return [*lifecycle.mend(), *lifecycle.reconcile()]
+    except Timeout:
+        return []
+
+
 def intent_path(config: Config, name: str) -> Path:
     """Return where a move is written down before it begins."""
     return config.path(FOLDER) / name / INTENT_FILE

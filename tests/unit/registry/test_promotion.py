@@ -26,7 +26,6 @@ from modelbook.tracking.store import open_client
 from modelbook.tracking.versions import DIGEST_TAG
 
 NAME = "houses"
-VERSIONS = 3
 ADA = Mover(user="ada", host="here")
 
 
@@ -34,41 +33,14 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def a_project(root, *, store=None):
-    """Return the settings of a project with three registered versions, in MLflow too if there is a store."""
-    (root / "config").mkdir(parents=True)
-    (root / "config/config.yaml").write_text(
-        f"tracking: {{model_name: {NAME}}}\ntraining: {{enable_mlflow: {str(bool(store)).lower()}}}\n"
-    )
-    if store:
-        (root / "logs").mkdir()
-        shutil.copy(store, root / "logs/mlflow.db")
-    config = load_config(root)
-    registry, path = ModelRegistry(config), config.path("model.bin")
-    path.write_bytes(b"a model")
-    if store:
-        register_in_mlflow(config)
-    for number in range(1, VERSIONS + 1):
-        mlflow_version = str(number) if store else None
-        registry.register_model(path, {}, {"all_checks_passed": True}, mlflow_version=mlflow_version)
-    return root
-
-
-def register_in_mlflow(config):
-    client = open_client(config)
-    client.create_registered_model(NAME)
-    for number in range(1, VERSIONS + 1):
-        client.create_model_version(NAME, source="file:///none", tags={DIGEST_TAG: f"digest{number}"})
+@pytest.fixture(scope="module")
+def of_mlflow(light_project, empty_store, tmp_path_factory):
+    return light_project(tmp_path_factory.mktemp("mlflow") / NAME, store=empty_store)
 
 
 @pytest.fixture(scope="module")
-def of_mlflow(empty_store, tmp_path_factory):
-    return a_project(tmp_path_factory.mktemp("mlflow") / NAME, store=empty_store)
-
-
-@pytest.fixture(scope="module")
-def of_none(tmp_path_factory):
-    return a_project(tmp_path_factory.mktemp("local") / NAME)
+def of_none(light_project, tmp_path_factory):
+    return light_project(tmp_path_factory.mktemp("local") / NAME)
 
 
 @pytest.fixture(params=["of_mlflow", "of_none"])
