@@ -482,7 +482,7 @@ def light_project():
     """Return a function that makes a project with three registered versions that nobody trained."""
 
     def make(root: Path, *, store: Path | None = None, uri: str = "") -> Path:
-        """Make a project of the model `houses`, in MLflow too where a store to copy or an address is given."""
+        """Make a project of the model `houses`, in MLflow too if a store to copy or an address is given."""
         from modelbook.registry.registry import ModelRegistry
 
         (root / "config").mkdir(parents=True)

@@ -278,7 +278,8 @@ def mend_interrupted(config: Config) -> list[str]:
 def bring_in_line(config: Config, name: str) -> list[str]:
     """Finish what was left half done of a model, and let the project say what the store says.
 
-    What was done is returned, one line each. While another process of the project moves a version, nothing is.
+    What was done is returned, one line each. While another process of the project moves a version, it is
+    nothing.
 
     Raises:
         TrackingStoreError: The store cannot be used.
