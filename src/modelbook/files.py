@@ -13,6 +13,8 @@ from pathlib import Path
 
 from modelbook.errors import ModelbookError, StorageError
 
+REMOVED = ".removed-"
+
 _FULL = "free some space and run the command again; nothing was left half written"
 _CLOSED = "give yourself write permission there, or work in another folder"
 _NO_FOLDER = "there is a file where a folder should be: move it, or work in another folder"
@@ -86,6 +88,20 @@ def link_or_copy(source: Path, destination: Path) -> None:
             os.link(source.resolve(), temporary)
         except OSError:
             shutil.copyfile(source, temporary)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder: at once by a rename, then file by file; what an earlier removal left goes, too.
+
+    Raises:
+        StorageError: The folder around it cannot be written.
+    """
+    gone = folder.with_name(f"{REMOVED}{secrets.token_hex(8)}")
+    with storage_errors(folder):
+        if folder.is_dir():
+            folder.rename(gone)
+        for left in folder.parent.glob(f"{REMOVED}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from modelbook.cli.compare import compare
 from modelbook.cli.console import Console, chdir
+from modelbook.cli.gc import gc as clear
 from modelbook.cli.init import init
 from modelbook.cli.lifecycle import history, promote, rollback
 from modelbook.cli.models import models
@@ -44,6 +45,7 @@ app.command("rollback")(rollback)
 app.command("history")(history)
 app.command("predict")(predict)
 app.command("sync")(sync)
+app.command("gc")(clear)
 app.command("ui")(ui)
 app.command("doctor")(doctor)
 app.command("stage", hidden=True)(stage)

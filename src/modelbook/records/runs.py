@@ -281,6 +281,7 @@ class ModelVersion(Record):
         size_bytes: The size of that file.
         model: The record of the packed model, by which it can be loaded.
         metadata: What else was given when it was registered.
+        removed_at: When its file was removed here to make room; None while it is there.
     """
 
     name: str
@@ -297,3 +298,4 @@ class ModelVersion(Record):
     size_bytes: int
     model: ModelRecord | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    removed_at: datetime | None = None

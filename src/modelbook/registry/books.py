@@ -38,6 +38,7 @@ class Standing:
         is_deleted: Whether the ledger was deleted in the store.
         is_known: Whether there is such a model.
         is_in_store: Whether MLflow's store said so.
+        named: The version that each of MLflow's aliases names, other people's aliases among them.
     """
 
     aliases: Aliases = field(default_factory=Aliases)
@@ -49,6 +50,7 @@ class Standing:
     is_deleted: bool = False
     is_known: bool = True
     is_in_store: bool = False
+    named: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
@@ -135,6 +137,7 @@ class MLflowBooks:
             mirror_head=mirror_head,
             is_deleted=holding.is_deleted,
             is_in_store=True,
+            named=holding.aliases,
         )
 
     def add(self, number: int, line: str) -> bool:
@@ -182,7 +185,11 @@ class LocalBooks:
             aliases=Aliases(production=staged.get(PRODUCTION), staging=staged.get(STAGING)),
             numbered=dict(enumerate(lines, start=1)),
             head=self._registry.ledger_head(self._name),
-            digests={entry.version: entry.model.digest if entry.model else "" for entry in entries},
+            digests={
+                entry.version: entry.model.digest if entry.model else ""
+                for entry in entries
+                if entry.removed_at is None
+            },
             is_known=bool(entries),
         )
 

@@ -112,12 +112,17 @@ def verify_candidate(config: Config, candidate: Candidate) -> None:
                 got=f"{record.digest} in its files, {candidate.digest} in MLflow, {own} in registry.json",
                 hint="somebody changed a record: do not use the version, make it again with `modelbook run`",
             )
-    if local is not None and (config.path(local.file).is_file() or not config.training.enable_mlflow):
+    is_only_copy = not config.training.enable_mlflow
+    if local is not None and (is_only_copy or config.path(local.file).is_file()):
         _verify_here(config, local)
 
 
 def _verify_here(config: Config, entry: ModelVersion) -> None:
     path = config.path(entry.file)
+    if entry.removed_at is not None:
+        raise NotFoundError(
+            "the version's file was removed to make room", where=f"{entry.name}/{entry.version}"
+        )
     if entry.model is not None:
         verify_package(path.parent, entry.model)
     elif not path.is_file():

@@ -95,7 +95,7 @@ def open_model(
         return _load_from_mlflow(settings, text)
     reference = parse_reference(text)
     if (entry := _local(settings, reference)) is not None:
-        return _load_local(settings, entry)
+        return _load_removed(settings, entry) if entry.removed_at else _load_local(settings, entry)
     if not settings.training.enable_mlflow or is_local(reference.version):
         raise no_such_model(text)
     return _load_from_mlflow(settings, text)
@@ -144,6 +144,18 @@ def _load_local(config: Config, entry: ModelVersion) -> FoundModel:
             hint="load it with the library that wrote it",
         )
     return FoundModel(unpack(path.parent, entry.model), entry.model, entry.name, entry.version)
+
+
+def _load_removed(config: Config, entry: ModelVersion) -> FoundModel:
+    """Load a version from MLflow whose file was removed here."""
+    if config.training.enable_mlflow and entry.mlflow_version:
+        return _load_from_mlflow(config, f"models:/{entry.name}/{entry.mlflow_version}")
+    raise NotFoundError(
+        "the version's file was removed to make room",
+        where=f"{entry.name}/{entry.version}",
+        got=f"removed {entry.removed_at:%Y-%m-%d %H:%M} by `modelbook gc`",
+        hint="`modelbook reproduce` makes its run again",
+    )
 
 
 def _load_from_mlflow(config: Config, ref: str) -> FoundModel:

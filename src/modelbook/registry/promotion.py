@@ -294,6 +294,13 @@ def bring_in_line(config: Config, name: str) -> list[str]:
         return []
 
 
+@contextmanager
+def holding_moves(config: Config) -> Iterator[None]:
+    """Keep every process of the project from moving versions while the context lasts."""
+    with _held(config):
+        yield
+
+
 def intent_path(config: Config, name: str) -> Path:
     """Return where a move is written down before it begins."""
     return config.path(FOLDER) / name / INTENT_FILE

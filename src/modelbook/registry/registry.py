@@ -1,7 +1,7 @@
 """The local registry: models/model_registry/registry.json and the files it names; it needs no server."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,15 @@ from pydantic import Field, ValidationError
 
 from modelbook.config import ConfigLike, load_config
 from modelbook.errors import GateRejectedError, ModelbookError, NotFoundError
-from modelbook.files import file_hash, free_name, link_or_copy, storage_errors, whole_file, write_whole
+from modelbook.files import (
+    file_hash,
+    free_name,
+    link_or_copy,
+    remove_folder,
+    storage_errors,
+    whole_file,
+    write_whole,
+)
 from modelbook.logs import STAMP, now
 from modelbook.records import EvaluationReport, GateVerdict, ModelVersion, Record, RunMetadata, Stage
 
@@ -77,11 +85,14 @@ class ModelRegistry:
         with self._locked() as registry:
             name = self.config.tracking.model_name
             known = _of_digest(registry, name, run.model.digest) if run else None
-            entry = known or self._keep(registry, source, run=run, other=other)
+            entry = known or self._new(registry, source, run=run, other=other)
+            if known is None or known.removed_at:
+                self._keep(entry, source, run=run)
             news = {
                 "mlflow_version": mlflow_version or entry.mlflow_version,
                 "gate": verdict,
                 "metrics": metrics,
+                "removed_at": None,
             }
             entry = entry.model_copy(update=news)
             self._save(_without_number(registry, entry), entry)
@@ -131,6 +142,30 @@ class ModelRegistry:
             heads = registry.ledger_heads | ({name: head} if head else {})
             if entries != registry.versions or heads != registry.ledger_heads:
                 self._write(_Registry(versions=entries, ledger_heads=heads))
+
+    def remove_files(self, name: str, versions: Collection[str], *, moment: datetime) -> None:
+        """Remove the files of versions, whose entries stay and say so; what was cut off is finished.
+
+        Args:
+            name: The model.
+            versions: Their local names.
+            moment: When.
+
+        Raises:
+            StorageError: The folder cannot be written or the disk is full.
+        """
+        with self._locked() as registry:
+            entries = tuple(
+                entry.model_copy(update={"removed_at": moment})
+                if entry.name == name and entry.version in versions and entry.removed_at is None
+                else entry
+                for entry in registry.versions
+            )
+            if entries != registry.versions:
+                self._write(registry.model_copy(update={"versions": entries}))
+            for entry in entries:
+                if entry.removed_at and entry.name == name:
+                    remove_folder(self.config.path(entry.file).parent)
 
     def ledger_head(self, name: str) -> str | None:
         """Return number and hash of the last entry of a model's ledger that was seen here, if any was."""
@@ -195,32 +230,35 @@ class ModelRegistry:
     def _write(self, registry: _Registry) -> None:
         write_whole(self.path, registry.to_bytes())
 
-    def _keep(
+    def _new(
         self, registry: _Registry, source: Path, *, run: RunMetadata | None, other: dict[str, Any]
     ) -> ModelVersion:
         moment = self._clock()
         version = free_name(f"v_{moment.strftime(STAMP)}", {entry.version for entry in registry.versions})
         name = self.config.tracking.model_name
-        folder = FOLDER / name / version
-        # A file of the pipeline's is only ever replaced; one of the user's may be written over in place.
-        keep = link_or_copy if run else _copy
-        keep(source, self.config.path(folder / source.name))
-        listed = {file.name for file in run.model.code} if run else None
-        for code in sorted((source.parent / _CODE).glob("*.py")):
-            if listed is None or code.name in listed:
-                write_whole(self.config.path(folder / _CODE / code.name), code.read_bytes())
         return ModelVersion(
             name=name,
             version=version,
             run_id=run.run_id if run else other.get("run_id"),
             uid=run.uid if run else None,
             created_at=moment,
-            file=str(folder / source.name),
+            file=str(FOLDER / name / version / source.name),
             sha256=file_hash(source),
             size_bytes=source.stat().st_size,
             model=run.model if run else None,
             metadata=other,
         )
+
+    def _keep(self, entry: ModelVersion, source: Path, *, run: RunMetadata | None) -> None:
+        """Bring a version's file to its place, and its code beside it."""
+        place = self.config.path(entry.file)
+        # A file of the pipeline's is only ever replaced; one of the user's may be written over in place.
+        keep = link_or_copy if run else _copy
+        keep(source, place)
+        listed = {file.name for file in run.model.code} if run else None
+        for code in sorted((source.parent / _CODE).glob("*.py")):
+            if listed is None or code.name in listed:
+                write_whole(place.parent / _CODE / code.name, code.read_bytes())
 
 
 def _copy(source: Path, destination: Path) -> None:

@@ -174,6 +174,15 @@ class StoreWriter:
         with store_errors(self._config.tracking_uri):
             lifecycle.set_stages(self.client, name, aliases=aliases, stages=stages, head=head)
 
+    def forget_model(self, model_id: str) -> None:
+        """Let the store forget a logged model.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down.
+        """
+        with store_errors(self._config.tracking_uri):
+            self.client.delete_logged_model(model_id)
+
     def _begin(self, event: RunStarted) -> str:
         """Go on with the run where the store holds it, and else begin it."""
         run = self._find(event.run_id, event.uid, event.experiment)
