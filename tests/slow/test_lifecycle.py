@@ -58,9 +58,12 @@ def begin(project, *words):
     )
 
 
-def kill_after(project, words, seconds):
-    """Kill a command at a moment, and return whether it was still on."""
+def kill_after(project, words, *, seconds, is_begun):
+    """Kill a command some time after it began, or after it wrote its intent; return whether it was on."""
+    intent = intent_path(project.config, project.config.tracking.model_name)
     process = begin(project, *words)
+    while is_begun and process.poll() is None and not intent.exists():
+        time.sleep(0.001)
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -70,16 +73,17 @@ def kill_after(project, words, seconds):
 
 
 def seconds_of(project, words):
-    """Return how long a command takes until its intent stands, and until it ends; both undisturbed."""
+    """Return how long a command takes, and how long from its intent to its end; both undisturbed."""
     intent = intent_path(project.config, project.config.tracking.model_name)
     began, stood = time.monotonic(), None
     process = begin(project, *words)
     while process.poll() is None:
-        stood = stood or (time.monotonic() - began if intent.exists() else None)
+        stood = stood or (time.monotonic() if intent.exists() else None)
         time.sleep(0.001)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
-    return stood or 0.0, time.monotonic() - began
+    ended = time.monotonic()
+    return ended - began, ended - (stood or ended)
 
 
 def disagreements(project):
@@ -112,25 +116,27 @@ def test_kill_9_at_any_moment(three_versions, tmp_path, modelbook, *, watching, 
         modelbook("-C", project.root, "promote", name, number, "--to", "production", *FORCED)
     numbers = np.random.default_rng(SEED)
     promotes = [("promote", name, number, "--to", "production", *FORCED) for number in "3123"]
-    begins, ends = seconds_of(project, promotes[0])
-    say(f"seed {SEED}, {ROUNDS} rounds; undisturbed {ends:.2f} s, the first write after {begins:.2f} s")
-    wrong, killed, half = [], 0, 0
+    whole, writing = seconds_of(project, promotes[0])
+    say(f"seed {SEED}, {ROUNDS} kills; undisturbed {whole:.2f} s, of which writing {writing:.2f} s")
+    wrong, killed, half, number = [], 0, 0, 0
     with watching(project.root / "models/model_registry/registry.json") as watched:
-        for number in range(ROUNDS):
+        while killed < ROUNDS and number < 4 * ROUNDS:
+            number += 1
             words = promotes[number % 4] if number % 3 else ("rollback", name)
-            # Half of the moments are drawn from those in which something is written.
-            moment = numbers.uniform(begins - 0.3 if number % 2 else 0, ends)
-            killed += kill_after(project, words, moment)
+            is_begun = bool(number % 2)  # half of the moments are drawn from those in which it writes
+            moment = numbers.uniform(0, writing if is_begun else whole)
+            killed += kill_after(project, words, seconds=moment, is_begun=is_begun)
             half += intent_path(project.config, name).exists()
             answer = modelbook("-C", project.root, "--json", "models")
             problems = [] if answer.code == 0 else [answer.stderr]
             problems += disagreements(project)
-            wrong += [f"round {number}, killed after {moment:.2f} s: {problem}" for problem in problems]
-    agreed = ROUNDS - len({line.partition(",")[0] for line in wrong})
-    say(f"{killed} killed, {half} of them in the middle of a move; {agreed} of {ROUNDS} agree")
+            wrong += [f"round {number}, after {moment:.2f} s: {problem}" for problem in problems]
+    failed = len({line.partition(",")[0] for line in wrong})
+    say(f"{killed} killed in {number} rounds, {half} of them in the middle of a move; {failed} disagree")
     say(f"registry.json was read {watched.reads} times meanwhile")
     assert not watched.mistakes
     assert not wrong, "\n".join(wrong)
+    assert killed == ROUNDS
     assert half
 
 

@@ -1,6 +1,7 @@
 """A finished run entered into the tracking store, out of nothing but the files it left behind."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from modelbook.tracking import journal
 from modelbook.tracking.abandoned import process_tags
 from modelbook.tracking.events import GATE_TAG, UID_TAG, RunStarted
 from modelbook.tracking.lineage import lineage_tags
+from modelbook.tracking.versions import ModelNotLoggedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,12 +98,19 @@ def record_verdict(
     tracker.set_tags({GATE_TAG: gate.verdict})
     if not gate.passed:
         return None
-    return tracker.register(
+    package = config.path(layout.MODELS)
+    register = partial(
+        tracker.register,
         config.tracking.model_name,
         metadata.model,
         tags={GATE_TAG: gate.verdict},
-        package=config.path(layout.MODELS),
+        package=package,
     )
+    try:
+        return register()
+    except ModelNotLoggedError:  # `modelbook gc` cleared it while the gate rejected it
+        tracker.log_packed_model(metadata.model, package, example=_example(config, metadata))
+        return register()
 
 
 def attach_verdict(tracker: "MLflowTracker", uid: str, config: Config) -> None:

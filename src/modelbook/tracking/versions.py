@@ -28,6 +28,10 @@ RECORD_FILE = "modelbook.json"
 _LOGGED_NAME = "model"
 
 
+class ModelNotLoggedError(TrackingStoreError):
+    """A run does not hold the model that is to be registered."""
+
+
 def log_packed_model(
     client: "MlflowClient",
     run: "Run",
@@ -102,7 +106,7 @@ def register(client: "MlflowClient", run: "Run", *, event: ModelRegistered, file
         files: Where the model's file is known by the hash of its bytes, a local store shares it.
 
     Raises:
-        TrackingStoreError: The run does not hold the model.
+        ModelNotLoggedError: The run does not hold the model.
     """
     found = _versions(client, event.name, event.digest)
     if not found:
@@ -135,7 +139,7 @@ def _create_version(
 ) -> "ModelVersion":
     logged = logged_model(client, run, event.digest)
     if logged is None:
-        raise TrackingStoreError(
+        raise ModelNotLoggedError(
             "the run holds no model to register",
             where=f"run {run.info.run_id}",
             hint="run the pipeline again, which records it",
