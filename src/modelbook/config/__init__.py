@@ -1,6 +1,6 @@
 """The settings of a project."""
 
-from modelbook.config.changes import Proposal, propose_values, set_values
+from modelbook.config.changes import Proposal, propose_changes, propose_values, set_values
 from modelbook.config.evaluation import (
     EvaluationConfig,
     GateConfig,
@@ -73,6 +73,7 @@ __all__ = [
     "TrainingConfig",
     "load_config",
     "mask_password",
+    "propose_changes",
     "propose_values",
     "set_values",
     "spell",

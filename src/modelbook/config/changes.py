@@ -42,7 +42,23 @@ def propose_values(
         ConfigError: A key is unknown or a value is not accepted.
         NotFoundError: There is no such file.
     """
-    text = read_text(path)
+    return propose_changes(read_text(path), assignments, path=path, environ=environ)
+
+
+def propose_changes(
+    text: str, assignments: Mapping[str, str], *, path: Path, environ: Mapping[str, str] = os.environ
+) -> Proposal:
+    """Return what writing settings into a config file of this text would come to.
+
+    Args:
+        text: What the file says.
+        assignments: Dotted keys and their values as YAML, as `set_values` takes them.
+        path: The file, whatever it says by now.
+        environ: Where MLFLOW_TRACKING_URI is looked up.
+
+    Raises:
+        ConfigError: A key is unknown or a value is not accepted.
+    """
     before, expected = parse_yaml(text, path), parse_yaml(text, path)
     yaml = _round_trip_yaml()
     document = yaml.load(text)

@@ -110,6 +110,17 @@ class Config(Section):
         """Return a path of the project as an absolute one."""
         return self._root / relative
 
+    def at(self, root: Path) -> Self:
+        """Return the same settings for another folder.
+
+        Example:
+            >>> load_config({}).at(Path("/tmp")).path("models")
+            PosixPath('/tmp/models')
+        """
+        moved = self.model_copy()
+        moved._root = root  # noqa: SLF001 (its own class)
+        return moved
+
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking store: MLFLOW_TRACKING_URI, `tracking.uri` or the project's own database.

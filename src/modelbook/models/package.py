@@ -125,7 +125,38 @@ def pack(
     dump_skops(model, path)
     if algorithm not in CATALOGUE or any(_is_users(file) for file in code):
         _check_types(path, code)
-    files = [_ship(file, folder / CODE_FOLDER) for file in code]
+    for file in code:
+        _ship(file, folder / CODE_FOLDER)
+    record = describe_model(model, algorithm=algorithm, task=task, target=target, inputs=inputs, code=code)
+    stored = {"file": MODEL_FILE, "sha256": file_hash(path), "size_bytes": path.stat().st_size}
+    return record.model_copy(update=stored)
+
+
+def describe_model(
+    model: Pipeline,
+    *,
+    algorithm: str,
+    task: Task,
+    target: str,
+    inputs: Sequence[InputColumn],
+    code: Sequence[Path],
+) -> ModelRecord:
+    """Return the record of a fitted pipeline that is not stored: by it, and by its digest, it is known again.
+
+    Args:
+        model: The pipeline, from raw columns to predictions.
+        algorithm: The name of the estimator.
+        task: What it predicts.
+        target: The column that it predicts.
+        inputs: The raw columns that it takes.
+        code: The Python files that define its own types.
+
+    Returns:
+        A record with a file of no name, no hash and no bytes.
+
+    Raises:
+        ConfigError: The code imports a package that is not installed as a distribution.
+    """
     classes = getattr(model, "classes_", ()) if task == "classification" else ()
     return ModelRecord(
         algorithm=algorithm,
@@ -133,11 +164,11 @@ def pack(
         target=target,
         classes=tuple(np.asarray(classes).tolist()),
         inputs=tuple(inputs),
-        file=MODEL_FILE,
-        sha256=file_hash(path),
-        size_bytes=path.stat().st_size,
+        file="",
+        sha256="",
+        size_bytes=0,
         digest=model_digest(model),
-        code=tuple(files),
+        code=tuple(CodeFile(name=_shipped_name(file), sha256=file_hash(file)) for file in code),
         requirements=_requirements(code),
     )
 
@@ -196,11 +227,12 @@ def _trusted(code: Iterable[Path]) -> frozenset[str]:
     return TRUSTED_TYPES | {name for file in code for name in _types_of(load_code(file))}
 
 
-def _ship(source: Path, folder: Path) -> CodeFile:
-    module = load_code(source)
-    name = f"{module.__name__}.py"
-    write_whole(folder / name, source.read_bytes())
-    return CodeFile(name=name, sha256=file_hash(source))
+def _ship(source: Path, folder: Path) -> None:
+    write_whole(folder / _shipped_name(source), source.read_bytes())
+
+
+def _shipped_name(source: Path) -> str:
+    return f"{load_code(source).__name__}.py"
 
 
 def _types_of(module: ModuleType) -> set[str]:

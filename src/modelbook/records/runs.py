@@ -183,8 +183,8 @@ class ModelRecord(Record):
         target: The column that it predicts.
         classes: The classes in the order of the columns of `predict_proba`; empty for regression.
         inputs: The raw columns that it takes, in order.
-        file: The name of the model's file.
-        sha256: The hash of that file.
+        file: The name of the model's file; empty where the model was not kept.
+        sha256: The hash of that file; empty without one.
         size_bytes: The size of that file.
         digest: The hash of the fitted state in canonical order: equal states have equal digests.
         code: Python files that it needs.

@@ -58,10 +58,14 @@ class Channel:
             raise
         return self._named(run_id) if run_id else (started.run_id or started.uid)
 
-    def resume(self, started: RunStarted) -> tuple[str, str | None]:
+    def resume(self, started: RunStarted, *, is_new: bool = False) -> tuple[str, str | None]:
         """Go on with a run, after beginning it where neither the outbox nor the store has it.
 
         What waits of it in the outbox is added to there, without another try at the store.
+
+        Args:
+            started: How the run began.
+            is_new: Whether it is no surprise that the store does not know it.
 
         Returns:
             Its id, and the status that it had: None where it was unknown, or the store does not say.
@@ -75,7 +79,7 @@ class Channel:
             return started.run_id or started.uid, end.status if end else None
         if (known := self._known(started)) is not None:
             return known
-        if self.writer is not None:
+        if self.writer is not None and not is_new:
             self._log.warning(
                 f"the tracking store does not know run {started.run_id or started.uid}: "
                 "entering it from its own outputs"

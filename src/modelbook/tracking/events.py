@@ -13,6 +13,7 @@ from modelbook.records import DataVersion, ModelRecord, Record
 UID_TAG = "modelbook.uid"
 GATE_TAG = "modelbook.gate"
 INCOMPLETE_TAG = "modelbook.incomplete"
+PARENT_UID_TAG = "modelbook.parent.uid"
 
 
 class RunStarted(Record):

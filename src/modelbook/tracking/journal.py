@@ -15,6 +15,7 @@ METADATA_FILE = "metadata.json"
 EVALUATION_FILE = "evaluation_report.json"
 REPORT_FILE = "report.html"
 REPRODUCTION_FILE = "reproduction.json"
+TRIAL_FILE = "trial.json"
 PREDICTIONS_FILE = "test_predictions.parquet"
 
 
@@ -60,10 +61,16 @@ def kept_evaluation(config: Config, uid: str) -> EvaluationReport | None:
 
 
 def run_before(config: Config, metadata: RunMetadata) -> RunMetadata | None:
-    """Return the run that the journal has before another one; one that makes another again is none."""
+    """Return the run that the journal has before another one, but for those that are parts of another matter.
+
+    A run that makes another again is none, and neither is a trial of a sweep.
+    """
     earlier = (run for run in kept_runs(config) if run.started_at < metadata.started_at)
     folder = config.path(FOLDER)
-    return next((run for run in earlier if not (folder / run.uid / REPRODUCTION_FILE).is_file()), None)
+    asides = (REPRODUCTION_FILE, TRIAL_FILE)
+    return next(
+        (run for run in earlier if not any((folder / run.uid / name).is_file() for name in asides)), None
+    )
 
 
 def _entries(config: Config) -> Iterator[Path]:

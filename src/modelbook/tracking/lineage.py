@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -69,20 +70,27 @@ def data_version(root: Path, path: str, *, rows: int | None = None) -> DataVersi
     return DataVersion(path=path, md5=file_hash(file, "md5"), size_bytes=file.stat().st_size, rows=rows)
 
 
-def read_code_state(root: Path) -> CodeState:
+def read_code_state(root: Path, *, replaced: Mapping[str, bytes] = MappingProxyType({})) -> CodeState:
     """Return the commit that a project stands on and what differs from it.
 
     The difference is a patch over the commit, untracked files included; what git ignores, dvc.lock, DVC's
-    pointer files and untracked files above 1 MiB are not part of it. Nothing in the repository changes.
+    pointer files and untracked files above 1 MiB are not part of it. Nothing in the work tree changes.
+
+    Args:
+        root: The project.
+        replaced: Files by their path in the project that count as being of this content.
     """
     commit = git_says(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
         return CodeState(commit=None, branch=None, is_dirty=False)
     branch = git_says(root, "symbolic-ref", "--short", "--quiet", "HEAD") or None
-    if not git_says(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY):
+    is_clean = not git_says(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY)
+    if is_clean and not replaced:
         return CodeState(commit=commit, branch=branch, is_dirty=False)
     omitted = tuple(_large_untracked(root))
-    patch = _patch(root, omitted)
+    patch = _patch(root, omitted, replaced)
+    if replaced and not patch and not omitted:
+        return CodeState(commit=commit, branch=branch, is_dirty=False)
     return CodeState(commit=commit, branch=branch, is_dirty=True, patch=patch, patch_omitted=omitted)
 
 
@@ -183,12 +191,16 @@ def user_name() -> str:
         return "unknown"
 
 
-def _patch(root: Path, omitted: Iterable[str]) -> bytes:
+def _patch(root: Path, omitted: Iterable[str], replaced: Mapping[str, bytes]) -> bytes:
     paths = (".", *_NEVER_DIRTY, *(f":(exclude,literal){path}" for path in omitted))
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git_bytes(root, "read-tree", "HEAD", environ=index)
         _git_bytes(root, "add", "--all", "--", *paths, environ=index)
+        for path, content in replaced.items():
+            blob = _git_bytes(root, "hash-object", "-w", "--stdin", content=content).decode().strip()
+            place = git_says(root, "rev-parse", "--show-prefix") + path
+            _git_bytes(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{place}", environ=index)
         # Not `git diff`: what the user told it about colours, prefixes and tools would spoil the patch.
         options = ("--cached", "--patch", "--binary", "--no-ext-diff", "--no-textconv")
         return _git_bytes(root, "diff-index", *options, "HEAD", "--", ".", environ=index)
@@ -204,7 +216,9 @@ def git_says(root: Path, *arguments: str) -> str:
     return _git_bytes(root, *arguments).decode("utf-8", "surrogateescape").strip("\n")
 
 
-def _git_bytes(root: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> bytes:
+def _git_bytes(
+    root: Path, *arguments: str, environ: Mapping[str, str] | None = None, content: bytes | None = None
+) -> bytes:
     """Return what git prints, and nothing where git or a repository is missing."""
     try:
         done = subprocess.run(  # noqa: S603 (a list, never a shell)
@@ -212,6 +226,7 @@ def _git_bytes(root: Path, *arguments: str, environ: Mapping[str, str] | None = 
             cwd=root,
             env={name: value for name, value in os.environ.items() if name not in GIT_POINTERS}
             | dict(environ or {}),
+            input=content,
             capture_output=True,
             check=False,
         )

@@ -115,13 +115,14 @@ class MLflowTracker:
             self.log_lineage(own)
         return self.run_id
 
-    def resume_run(self, started: RunStarted) -> str | None:
+    def resume_run(self, started: RunStarted, *, is_new: bool = False) -> str | None:
         """Go on with a run, after beginning it where neither the outbox nor the store has it.
 
         What waits of it in the outbox is added to there, without another try at the store.
 
         Args:
             started: How the run began.
+            is_new: Whether it is no surprise that the store does not know it.
 
         Returns:
             The status that it had; None where it was unknown, or the store does not say.
@@ -131,7 +132,7 @@ class MLflowTracker:
         """
         self.uid, self.run_id, status = started.uid, started.run_id or started.uid, None
         if self._channel is not None:
-            self.run_id, status = self._channel.resume(started)
+            self.run_id, status = self._channel.resume(started, is_new=is_new)
         self._is_active = True
         return status
 

@@ -16,6 +16,7 @@ from modelbook.records import DataVersion
 from modelbook.tracking import lifecycle, versions
 from modelbook.tracking.events import (
     INCOMPLETE_TAG,
+    PARENT_UID_TAG,
     UID_TAG,
     ArtifactLogged,
     Event,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then shows runs
+_PARENT_TAG = "mlflow.parentRunId"
 _BATCH = 100
 
 
@@ -68,6 +70,7 @@ class StoreWriter:
         self.client = client
         self.run_id = ""
         self._config = config
+        self._known_parents: dict[str, str] = {}
 
     def apply(self, event: Event, files: Mapping[str, Path]) -> str | None:
         """Apply an event; applying it again changes nothing.
@@ -190,11 +193,20 @@ class StoreWriter:
             run = self.client.create_run(
                 self._experiment_id(event.experiment),
                 start_time=_milliseconds(event.started_at),
-                tags=event.tags | {UID_TAG: event.uid},
+                tags=event.tags | {UID_TAG: event.uid} | self._parent_tag(event),
                 run_name=event.name,
             )
         self.run_id = str(run.info.run_id)
         return self.run_id
+
+    def _parent_tag(self, event: RunStarted) -> dict[str, str]:
+        """Return MLflow's own tag for the run that another is part of, whatever id this store gave that."""
+        uid = event.tags.get(PARENT_UID_TAG)
+        if uid is None:
+            return {}
+        if uid not in self._known_parents and (parent := self._run_of_uid(uid, event.experiment)):
+            self._known_parents[uid] = str(parent.info.run_id)
+        return {_PARENT_TAG: self._known_parents[uid]} if uid in self._known_parents else {}
 
     def _run(self) -> "Run":
         return self.client.get_run(self.run_id)
