@@ -8,7 +8,7 @@ import typer
 from modelbook.cli.console import Console
 
 if TYPE_CHECKING:
-    from modelbook.evaluation.resampling import Difference
+    from modelbook.evaluation.difference import Difference
     from modelbook.pipeline.compare import ComparedRun, RunComparison
 
 

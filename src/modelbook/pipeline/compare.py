@@ -8,8 +8,9 @@ import pandas as pd
 
 from modelbook.config import Config, ConfigLike, load_config
 from modelbook.errors import UsageError
+from modelbook.evaluation.difference import RESAMPLES, Difference
 from modelbook.evaluation.gate import held_out_metrics
-from modelbook.evaluation.resampling import RESAMPLES, Difference, paired_differences
+from modelbook.evaluation.resampling import paired_differences
 from modelbook.logs import PipelineLogger
 from modelbook.models.estimators import thread_count
 from modelbook.pipeline.recorded import RecordedRun, find_recorded

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from modelbook.errors import UsageError
+from modelbook.evaluation.difference import LEVEL, RESAMPLES, Difference
 from modelbook.evaluation.overlay import draw_overlays
 from modelbook.evaluation.page import METRIC_LABELS, png_source, render_page
-from modelbook.evaluation.resampling import LEVEL, RESAMPLES, Difference
 from modelbook.files import write_whole
 from modelbook.pipeline.compare import ComparedRun, Comparison, positive_class
 from modelbook.records import Record
