@@ -21,6 +21,7 @@ from modelbook.cli.project import doctor, ui
 from modelbook.cli.reproduce import reproduce
 from modelbook.cli.run import run, stage
 from modelbook.cli.runs import report, runs
+from modelbook.cli.sweep import sweep
 from modelbook.cli.sync import sync
 from modelbook.errors import ModelbookError, UsageError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 
 app.command("init")(init)
 app.command("run")(run)
+app.command("sweep")(sweep)
 app.command("runs")(runs)
 app.command("compare")(compare)
 app.command("report")(report)

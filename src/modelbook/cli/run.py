@@ -93,13 +93,19 @@ def _explain(
 
 
 def _parsed(assignments: list[str]) -> dict[str, str]:
-    settings = {}
-    for assignment in assignments:
-        found = _ASSIGNMENT.fullmatch(assignment)
-        if not found:
-            raise UsageError("--set takes KEY=VALUE", got=assignment, expected="training.seed=7")
-        settings[found[1]] = found[2]
-    return settings
+    return dict(split_assignment(word, option="--set", example="training.seed=7") for word in assignments)
+
+
+def split_assignment(word: str, *, option: str, example: str) -> tuple[str, str]:
+    """Return the key and the value of an assignment.
+
+    Raises:
+        UsageError: It is none.
+    """
+    found = _ASSIGNMENT.fullmatch(word)
+    if not found:
+        raise UsageError(f"{option} takes KEY=VALUE", got=word, expected=example)
+    return found[1], found[2]
 
 
 def _print(console: Console, outcome: "RunOutcome") -> None:

@@ -113,7 +113,7 @@ def run_pipeline(
         if use_dvc:
             mend_lock(root)
             note_packages(config)
-        _bring_source(config, use_dvc=use_dvc, refresh=refresh)
+        bring_source(config, use_dvc=use_dvc, refresh=refresh)
         results: list[StageResult] = []
         with suppress(GateRejectedError):  # the outcome says so
             (_run_with_dvc if use_dvc else _run_all)(config, results, force=force)
@@ -159,8 +159,18 @@ def _where_recorded(config: Config, metadata: RunMetadata) -> str:
     return "outbox" if outbox_of(config, metadata.uid).exists else "mlflow"
 
 
-def _bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
-    """See to it that the project's own copy of the source is there, and DVC's record of it."""
+def bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
+    """See to it that the project's own copy of the source is there, and DVC's record of it.
+
+    Args:
+        config: The project.
+        use_dvc: Whether the copy is in DVC's care.
+        refresh: Whether a URL or a database is read again.
+
+    Raises:
+        DataReadError: The source cannot be read.
+        StorageError: The folder cannot be written or the disk is full.
+    """
     raw = config.path(config.data.raw)
     if raw.exists() and not refresh:
         return

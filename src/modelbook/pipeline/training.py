@@ -44,7 +44,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
     """
     started_at = now()
     train, test = (pl.read_parquet(config.path(path)).to_pandas() for path in (layout.TRAIN, layout.TEST))
-    _check_positive_class(train, config)
+    check_positive_class(train, config)
     rows = {layout.TRAIN: len(train), layout.TEST: len(test)}
     trainer = ModelTrainer(config)
     lineage = _lineage(config, rows, threads=trainer.threads)
@@ -61,7 +61,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             experiment=config.tracking.experiment,
             started_at=started_at,
             ended_at=now(),
-            params=parameters(config, _hyperparameters(trainer), rows=rows),
+            params=parameters(config, hyperparameters_of(trainer), rows=rows),
             metrics=result.metrics,
             importances=result.importances,
             model=result.model,
@@ -78,7 +78,7 @@ def _lineage(config: Config, rows: dict[str, int], *, threads: int) -> Lineage:
     return read_lineage(config, data=data, rows=rows, threads=threads, command=command_line())
 
 
-def _check_positive_class(train: pd.DataFrame, config: Config) -> None:
+def check_positive_class(train: pd.DataFrame, config: Config) -> None:
     """Refuse a positive class that the target does not have, before hours of fitting rather than after."""
     if config.project.task == "classification":
         positive_position(known_classes(train[config.data.target]), config.evaluation.positive_class)
@@ -99,15 +99,16 @@ def _make_outputs(
     with ThreadPoolExecutor(max_workers=2) as pool:
         packed = pool.submit(_pack, trainer)
         exported = pool.submit(trainer.save_model)
-        measured, predictions = _evaluate(trainer, train, test)
+        measured, predictions = evaluate(trainer, train, test)
         metrics |= measured
-        importances = trainer.get_feature_importance(*_divided(test, trainer.config))
+        importances = trainer.get_feature_importance(*divided(test, trainer.config))
         _write_outputs(trainer, metrics, predictions, importances=importances)
     _say_results(metrics, packed.result(), exported.result(), log=log)
     return _Result(metrics, importances, packed.result())
 
 
-def _divided(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Series]:
+def divided(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a table's raw columns and its target."""
     return table.drop(columns=config.data.target), table[config.data.target]
 
 
@@ -116,36 +117,36 @@ def _cross_validate(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLog
     if not config.training.cv_folds:
         return {}
     log.info(f"cross-validating in {config.training.cv_folds} folds")
-    X, y = _divided(train, config)
-    return trainer.cross_validate(X, y, score=_score(config, sorted(set(y.tolist()))))
+    X, y = divided(train, config)
+    return trainer.cross_validate(X, y, score=scoring(config, sorted(set(y.tolist()))))
 
 
 def _fit(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> None:
     algorithm = trainer.config.model.algorithm
     log.info(f"fitting {algorithm} on {len(train)} rows with {trainer.threads} threads")
     started_at = now()
-    trainer.train(*_divided(train, trainer.config))
+    trainer.train(*divided(train, trainer.config))
     log.info(f"fitted in {(now() - started_at).total_seconds():.1f} s")
     for line in outcome(trainer.model[-1]):
         log.info(line)
 
 
-def _evaluate(
+def evaluate(
     trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """Return the metrics on training and test rows, and the predictions on the test rows."""
+    """Return a fitted model's metrics on training and test rows, and its predictions on test rows."""
     metrics: dict[str, float] = {}
-    score = _score(trainer.config, trainer.classes)
+    score = scoring(trainer.config, trainer.classes)
     for prefix, table in (("train", train), ("test", test)):
-        predictions = _predictions(trainer, table)
+        predictions = predict_rows(trainer, table)
         measured = score(*columns_of(predictions))
         metrics |= {f"{prefix}_{name}": value for name, value in measured.items()}
     return metrics, predictions
 
 
-def _predictions(trainer: ModelTrainer, table: pd.DataFrame) -> pd.DataFrame:
+def predict_rows(trainer: ModelTrainer, table: pd.DataFrame) -> pd.DataFrame:
     """Return `actual`, `predicted` and `probability_<class>` for each row."""
-    X, y = _divided(table, trainer.config)
+    X, y = divided(table, trainer.config)
     frame = pd.DataFrame({"actual": y.to_numpy(), "predicted": trainer.predict(X)})
     if trainer.classes and hasattr(trainer.model, "predict_proba"):
         probabilities = trainer.predict_proba(X)
@@ -154,7 +155,9 @@ def _predictions(trainer: ModelTrainer, table: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _score(config: Config, classes: Sequence[Any]) -> Score:
+def scoring(config: Config, classes: Sequence[Any]) -> Score:
+    """Return what measures predictions by the metrics of the task, the classes in this order."""
+
     def score(y_true: Any, y_pred: Any, probabilities: Any) -> dict[str, float]:
         return compute_metrics(
             config.project.task,
@@ -168,7 +171,7 @@ def _score(config: Config, classes: Sequence[Any]) -> Score:
     return score
 
 
-def _hyperparameters(trainer: ModelTrainer) -> dict[str, Any]:
+def hyperparameters_of(trainer: ModelTrainer) -> dict[str, Any]:
     """Return the estimator's settings, defaults included, but for those that bear on no result."""
     settings = hyperparameters(trainer.model[-1])
     return {name: value for name, value in settings.items() if name.split(".")[-1] not in _WITHOUT_EFFECT}
