@@ -6,9 +6,10 @@ import pandas as pd
 
 from modelbook.config import PromotionConfig, Task
 from modelbook.errors import UsageError
+from modelbook.evaluation.difference import Difference
 from modelbook.evaluation.gate import LOWER_IS_BETTER
 from modelbook.evaluation.metrics import Label
-from modelbook.evaluation.resampling import Difference, paired_differences
+from modelbook.evaluation.resampling import paired_differences
 from modelbook.records import GateCheck
 
 _PROBABILITY = "probability_"

@@ -60,7 +60,7 @@ def check_settings(config: Config) -> None:
     Raises:
         ConfigError: They cannot.
     """
-    from modelbook.models.estimators import build_estimator
+    from modelbook.models.build import build_estimator
 
     build_estimator(config)
     FeatureEngineer(config).build()
@@ -197,8 +197,7 @@ def _validate(trainer: ModelTrainer, train: pd.DataFrame, features: RememberedFe
     """
     config = trainer.config
     X, y = divided(train, config)
-    in_parts = config.model_copy(update={"training": config.training.model_copy(update={"cv_folds": _PARTS})})
-    fit, held = list(folds(in_parts, X, y.to_numpy()))[-1]
+    fit, held = list(folds(config, X, y.to_numpy(), count=_PARTS, where="sweep --trials"))[-1]
     trainer.train(X.iloc[fit], y.iloc[fit], transformer=features)
     predicted = predict_rows(trainer, train.iloc[held])
     measured = scoring(config, trainer.classes)(*columns_of(predicted))

@@ -204,6 +204,7 @@ class _Follower:
             task=order["task"],
             classes=order["classes"],
             positive_class=order["positive_class"],
+            metrics={order["metric"]},
             threads=order["threads"],
         )
         return next((each.model_dump_json() for each in found if each.metric == order["metric"]), "")
