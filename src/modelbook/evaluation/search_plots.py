@@ -13,6 +13,7 @@ from modelbook.config import spell
 from modelbook.evaluation.canvas import (
     ACCENT,
     CONTRAST,
+    INK,
     MUTED,
     SHADES,
     as_png,
@@ -126,7 +127,7 @@ def _parallel(
     scores = np.array([trial.score for trial in trials])
     goodness = -scores if is_lower_better else scores
     shades = Normalize(goodness.min(), goodness.max() + 1e-12)
-    axes.set_title("All settings", loc="left", fontsize=12, fontweight="bold", pad=10)
+    axes.set_title("All settings", loc="left", fontsize=12, color=INK, fontweight="bold", pad=10)
     for place in np.argsort(goodness):
         line = [column[place] for column in columns]
         axes.plot(
@@ -157,14 +158,14 @@ def _dress_parallel(axes: Axes, trials: Sequence[Tried], names: Sequence[str]) -
     labels = [plain(name, 16) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=35, ha="right", fontsize=9, color=MUTED)
     axes.set_yticks([])
-    axes.set(xlim=(-0.3, len(names) - 0.7), ylim=(-0.1, 1.1))
+    axes.set(xlim=(-0.3, len(names) - 0.7), ylim=(-0.13, 1.13))
     for spine in axes.spines.values():
         spine.set_visible(False)
     for place, name in enumerate(names):
-        axes.axvline(place, color=MUTED, linewidth=0.8, zorder=0)
+        axes.vlines(place, 0, 1, color=MUTED, linewidth=0.8, zorder=0)
         lowest, highest = _ends(_axis(trials, name))
-        axes.text(place, -0.03, lowest, ha="center", va="top", fontsize=8, color=MUTED)
-        axes.text(place, 1.03, highest, ha="center", va="bottom", fontsize=8, color=MUTED)
+        axes.text(place, -0.05, lowest, ha="center", va="top", fontsize=8, color=MUTED)
+        axes.text(place, 1.05, highest, ha="center", va="bottom", fontsize=8, color=MUTED)
 
 
 def _ends(axis: _Axis) -> tuple[str, str]:

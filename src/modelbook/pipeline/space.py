@@ -205,9 +205,10 @@ def _entry(entry: Any) -> Choice | Range:
 
 
 def _said(detail: Any) -> str:
-    path = "".join(f"{part}: " for part in detail["loc"] if part in Range.model_fields)
-    message = {"missing": "missing", "extra_forbidden": "unknown"}.get(detail["type"], detail["msg"])
-    return f"{path}{message.removeprefix('Value error, ')}"
+    path = f"{detail['loc'][0]}: " if detail["loc"] else ""
+    known = {"missing": "missing", "extra_forbidden": "unknown"}
+    message = known.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    return f"{path}{message[:1].lower()}{message[1:]}"
 
 
 def _values(key: str, text: str) -> list[Any]:

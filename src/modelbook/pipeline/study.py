@@ -184,10 +184,10 @@ def _storage(path: Path) -> Any:
 
 
 def _quiet() -> None:
-    """Keep Optuna from printing each trial, and from saying what is experimental in it."""
+    """Keep Optuna from printing each trial, and what it has to say about its own calls."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna.logging.disable_default_handler()
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", module=r"optuna\.")

@@ -216,7 +216,7 @@ def _first_worker(config: Config, search: _Search, folder: Path) -> Iterator[Wor
         worker.order("check", {"texts": texts, "path": str(path)})
         yield worker
     finally:
-        worker.end()
+        worker.close()
         shutil.rmtree(folder / ROWS_FOLDER, ignore_errors=True)
 
 

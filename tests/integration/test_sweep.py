@@ -1,0 +1,349 @@
+"""Sweeps of a real project: on record in MLflow, taken up again, and leaving the project alone."""
+
+import json
+
+import orjson
+import pytest
+
+from modelbook.errors import ConfigError, ModelbookError, NotFoundError, StorageError, UsageError
+from modelbook.pipeline import trials as trials_module
+from modelbook.pipeline.reproduce import reproduce_run
+from modelbook.pipeline.space import as_space, parse_grid
+from modelbook.pipeline.sweep import SweepPlan, run_sweep
+from modelbook.pipeline.sweep_page import say_difference
+from modelbook.pipeline.sweep_recorder import kept_trial
+from modelbook.pipeline.sweep_records import TrialRecord
+from modelbook.pipeline.syncing import sync
+from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.journal import run_before
+from modelbook.tracking.outbox import waiting
+
+TREES = "model.hyperparameters.random_forest.n_estimators"
+DEPTH = "model.hyperparameters.random_forest.max_depth"
+
+
+def grid(**options):
+    """Return a plan of a grid, given as its keys and values."""
+    plan = {name: options.pop(name) for name in ("timeout_s", "metric") if name in options}
+    return SweepPlan(space=parse_grid(options.pop("of").items()), **plan)
+
+
+def children(project, outcome):
+    """Return the runs of a sweep's trials as MLflow holds them, by number."""
+    found = [run for run in project.recorded if run.data.tags.get("mlflow.parentRunId") == outcome.run_id]
+    return {int(run.data.tags["modelbook.trial"]): run for run in found}
+
+
+@pytest.fixture(scope="module")
+def swept(finished_project, tmp_path_factory):
+    """Return a project that was swept, what came of it, and what its files were before."""
+    project = finished_project.copy(tmp_path_factory.mktemp("swept") / "houses")
+    before = held(project)
+    outcome = run_sweep(project.root, grid(of={TREES: "4,9,14", "features.numeric.scale": "robust"}))
+    return project, outcome, before
+
+
+def held(project):
+    """Return what a sweep must leave as it is."""
+    paths = [
+        path for name in ("config", "models", "data", "reports") for path in (project.root / name).rglob("*")
+    ]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+def test_every_point_of_a_grid_is_a_run_of_its_own_within_the_sweeps(swept):
+    """Each has its parameters, metrics, lineage and files, and is finished; so is the run they belong to."""
+    project, outcome, _ = swept
+    parent, found = project.client.get_run(outcome.run_id), children(project, outcome)
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", outcome.run_name)
+    assert {number: run.data.params["n_estimators"] for number, run in found.items()} == {
+        0: "4",
+        1: "9",
+        2: "14",
+    }
+    for trial in outcome.trials:
+        run = found[trial.number]
+        assert (run.info.run_id, run.info.status, run.info.run_name) == (
+            trial.run_id,
+            "FINISHED",
+            trial.run_name,
+        )
+        assert run.data.params["features.numeric.scale"] == "robust"
+        assert run.data.metrics == pytest.approx(trial.metrics)
+        assert run.data.tags["modelbook.git.dirty"] == "true"
+        assert run.inputs.dataset_inputs
+        names = {file.path for file in project.client.list_artifacts(trial.run_id)}
+        assert names >= {"metadata.json", "config.yaml", "environment.lock", "uncommitted.patch"}
+    assert len({run.data.tags["modelbook.config_sha256"] for run in found.values()}) == 3
+    assert parent.data.metrics == {"best_test_rmse": outcome.best_trial.score}
+
+
+def test_a_sweep_leaves_the_project_alone(swept):
+    """Settings, data, outputs, reports and registry are byte for byte what they were; git sees no change."""
+    project, _, before = swept
+    assert held(project) == before
+    assert len(ModelRegistry(project.config).versions()) == 1
+    assert project.versions == [1]
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_the_best_is_said_with_how_sure_that_is(swept):
+    """By test rows it is the one with the lowest RMSE, held against the next by an interval."""
+    _, outcome, _ = swept
+    scores = {trial.number: trial.metrics["test_rmse"] for trial in outcome.trials}
+    order = sorted(scores, key=scores.get)
+    assert [outcome.best, outcome.runner_up] == order[:2]
+    assert outcome.difference.difference == pytest.approx(scores[order[1]] - scores[order[0]])
+    assert outcome.difference.lower <= outcome.difference.difference <= outcome.difference.upper
+    assert f"Held against trial {outcome.runner_up}" in say_difference(outcome)
+    assert outcome.command.startswith(f"run --set {TREES}=")
+
+
+def test_the_best_can_be_made_again_bit_for_bit(swept):
+    """`reproduce` of a trial's run says identical: metrics, predictions and model digest."""
+    project, outcome, _ = swept
+    result = reproduce_run(project.root, outcome.best_trial.run_id)
+    assert result.verdict == "identical", result.causes
+    assert {"predictions", "model digest"} <= {check.name for check in result.checks}
+
+
+def test_a_trial_is_what_a_run_with_its_settings_is(swept, tmp_path):
+    """Metrics, predictions, digest and parameters are those of `modelbook run --set`."""
+    project, outcome, _ = swept
+    own = project.copy(tmp_path / "houses")
+    best = outcome.best_trial
+    own.run(settings={key: json.dumps(value) for key, value in best.settings.items()})
+    run = project.client.get_run(best.run_id)
+    assert own.metadata.metrics == best.metrics
+    assert own.metadata.params == run.data.params
+    kept = project.root / "logs/runs" / run.data.tags["modelbook.uid"]
+    recorded = orjson.loads((kept / "metadata.json").read_bytes())
+    assert recorded["model"]["digest"] == own.metadata.model.digest
+    assert (kept / "test_predictions.parquet").read_bytes() == (
+        own.root / "models/test_predictions.parquet"
+    ).read_bytes()
+
+
+def test_a_sweep_that_is_done_is_not_done_again(swept):
+    """The same plan gives the same outcome and makes no run."""
+    project, outcome, _ = swept
+    before = len(project.recorded)
+    again = run_sweep(project.root, grid(of={TREES: "4,9,14", "features.numeric.scale": "robust"}))
+    assert again == outcome
+    assert len(project.recorded) == before
+
+
+def test_a_sweep_that_the_store_forgot_is_entered_again_without_a_fit(swept, tmp_path, empty_store):
+    """With a new database every trial is entered from the journal, under its own id and times."""
+    project, outcome, _ = swept
+    own = project.copy(tmp_path / "houses")
+    (own.root / "logs/mlflow.db").write_bytes(empty_store.read_bytes())
+    again = run_sweep(own.root, grid(of={TREES: "4,9,14", "features.numeric.scale": "robust"}))
+    found = children(own, again)
+    assert sorted(found) == [0, 1, 2]
+    assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in outcome.trials]
+    assert [trial.seconds for trial in again.trials] == [trial.seconds for trial in outcome.trials]
+    assert {run.info.status for run in own.recorded} == {"FINISHED"}
+
+
+def test_a_trial_is_not_the_run_before_another(swept):
+    """A run's report compares it with the run before it, not with a trial that happened in between."""
+    project, outcome, _ = swept
+    latest = kept_trial(
+        project.config, project.client.get_run(outcome.trials[-1].run_id).data.tags["modelbook.uid"]
+    )
+    later = project.metadata.model_copy(update={"uid": "later", "started_at": latest.ended_at})
+    assert run_before(project.config, later).uid == project.metadata.uid
+
+
+def test_an_interrupted_sweep_is_gone_on_with(project, monkeypatch):
+    """Its run is marked as killed; the same plan makes what is missing, and every trial is there once."""
+    said = trials_module.SweepTrials._say
+
+    def interrupt(self, record):
+        said(self, record)
+        if record.number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials_module.SweepTrials, "_say", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(project.root, grid(of={TREES: "3,4,5"}))
+    parent = next(run for run in project.recorded if run.info.run_name.startswith("sweep_"))
+    assert parent.info.status == "KILLED"
+    monkeypatch.setattr(trials_module.SweepTrials, "_say", said)
+    outcome = run_sweep(project.root, grid(of={TREES: "3,4,5"}))
+    assert outcome.run_id == parent.info.run_id
+    assert sorted(children(project, outcome)) == [0, 1, 2]
+    assert {run.info.status for run in project.recorded} == {"FINISHED"}
+
+
+def test_a_sweep_without_its_server_loses_nothing(project, monkeypatch):
+    """All waits in the outbox; delivered, the trials belong to the sweep's run as that store has it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    outcome = run_sweep(project.root, grid(of={TREES: "3,4"}))
+    assert outcome.recorded == "outbox"
+    assert len(waiting(project.config)) == 3
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert sync(project.config).error is None
+    parent = next(run for run in project.recorded if run.info.run_name == outcome.run_name)
+    delivered = [
+        run for run in project.recorded if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    ]
+    assert [run.data.params["n_estimators"] for run in delivered] == ["3", "4"]
+    assert {run.info.status for run in delivered} == {"FINISHED"}
+
+
+def test_tpe_never_looks_at_test_rows(project):
+    """Without cross-validation training rows are held back; more trials go on where fewer ended."""
+    space = as_space({TREES: {"low": 2, "high": 20}, DEPTH: [None, 3, 5]}, where="here")
+    outcome = run_sweep(project.root, SweepPlan(space=space, trials=3))
+    assert (outcome.metric, outcome.chosen_by) == ("validation_rmse", "validation")
+    more = run_sweep(project.root, SweepPlan(space=space, trials=5))
+    assert more.trials[:3] == outcome.trials
+    assert more.run_id == outcome.run_id
+    assert sorted(children(project, more)) == [0, 1, 2, 3, 4]
+    best = reproduce_run(project.root, more.best_trial.run_id)
+    assert best.verdict == "identical", best.causes
+
+
+def test_cross_validation_judges_where_it_is_set(project):
+    """Trials are judged by the mean over the folds, whose scores are on record one by one."""
+    project.set({"training.cv_folds": "3", "training.n_jobs": "1"})
+    outcome = run_sweep(project.root, grid(of={TREES: "3,4,5"}, metric="mae"))
+    assert (outcome.metric, outcome.chosen_by) == ("cv_mae_mean", "cv")
+    trial = outcome.best_trial
+    assert trial.score == trial.metrics["cv_mae_mean"] == min(trial.score for trial in outcome.trials)
+    history = project.client.get_metric_history(trial.run_id, "fold_score")
+    assert [point.step for point in history] == [0, 1, 2]
+    assert history[-1].value == pytest.approx(trial.score)
+    assert {run.data.tags["modelbook.threads"] for run in children(project, outcome).values()} == {"1"}
+
+
+def test_trials_on_other_test_rows_are_not_compared(project):
+    """Any setting can be swept; how sure a difference is cannot be said across test rows."""
+    outcome = run_sweep(project.root, grid(of={"split.seed": "1,2"}))
+    assert outcome.difference is None
+    assert "other test rows" in say_difference(outcome)
+
+
+def test_a_trial_that_fails_is_on_record_with_its_reason(project):
+    """The others go on; it never is the best, and its run is marked as failed."""
+    outcome = run_sweep(project.root, grid(of={"data.min_rows": "100000,20"}))
+    assert [trial.state for trial in outcome.trials] == ["failed", "complete"]
+    assert outcome.best == 1
+    failed = children(project, outcome)[0]
+    assert failed.info.status == "FAILED"
+    assert "100000" in failed.data.tags["modelbook.trial.error"]
+
+
+def test_a_sweep_whose_trials_all_fail_says_why(project):
+    """The first reason is passed on."""
+    with pytest.raises(ModelbookError, match="all 2 trials failed") as caught:
+        run_sweep(project.root, grid(of={"data.min_rows": "100000,200000"}))
+    assert "100000" in caught.value.got
+
+
+def test_a_process_that_dies_costs_its_trial_alone(project):
+    """An estimator that takes its process down fails its trial, and the others go on in a new process."""
+    project.write(
+        "features.py",
+        "import os\n"
+        "from sklearn.dummy import DummyRegressor\n\n\n"
+        "class Deadly(DummyRegressor):\n"
+        "    def __init__(self, *, strategy='mean', constant=None, quantile=None):\n"
+        "        super().__init__(strategy=strategy, constant=constant, quantile=quantile)\n\n"
+        "    def fit(self, X, y, sample_weight=None):\n"
+        "        if self.strategy == 'median':\n"
+        "            os.kill(os.getpid(), 9)\n"
+        "        return super().fit(X, y, sample_weight)\n",
+    )
+    project.set({"model.algorithm": "Deadly", "model.hyperparameters.Deadly": "{}"})
+    outcome = run_sweep(project.root, grid(of={"model.hyperparameters.Deadly.strategy": "median,mean"}))
+    assert [trial.state for trial in outcome.trials] == ["failed", "complete"]
+    assert "ended with -9" in outcome.trials[0].error
+
+
+def test_a_full_disk_stops_a_sweep_that_can_be_gone_on_with(project, monkeypatch):
+    """The error is the disk's, not a trial's; with room again the sweep is completed."""
+    write = TrialRecord.write
+
+    def full(_record, path):
+        raise StorageError("a file cannot be written", where=str(path))
+
+    monkeypatch.setattr(TrialRecord, "write", full)
+    with pytest.raises(StorageError):
+        run_sweep(project.root, grid(of={TREES: "3,4"}))
+    monkeypatch.setattr(TrialRecord, "write", write)
+    assert sorted(children(project, run_sweep(project.root, grid(of={TREES: "3,4"})))) == [0, 1]
+
+
+def test_a_time_limit_leaves_trials_to_be_gone_on_with(project):
+    """With no time at all no trial is completed, and that is said; the same plan with time completes them."""
+    with pytest.raises(NotFoundError, match="no trial came to an end"):
+        run_sweep(project.root, grid(of={TREES: "3"}, timeout_s=0.0))
+    assert run_sweep(project.root, grid(of={TREES: "3"})).is_finished
+
+
+def test_without_mlflow_a_sweep_is_on_record_in_the_journal(project):
+    """Its trials are listed like runs, and can be made again."""
+    project.set({"training.enable_mlflow": "false"})
+    project.commit()
+    outcome = run_sweep(project.root, grid(of={TREES: "3,4"}))
+    assert outcome.recorded == "local"
+    assert kept_trial(project.config, outcome.best_trial.run_id).number == outcome.best
+    assert reproduce_run(project.root, outcome.best_trial.run_id).verdict == "identical"
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "said"),
+    [
+        ({"model.nothing": "1,2"}, ConfigError, "model.nothing: unknown key"),
+        ({"split.test_size": "0.2,7"}, ConfigError, "split.test_size"),
+        ({"model.hyperparameters.random_forest.trees": "1,2"}, ConfigError, "trees: unknown"),
+        ({DEPTH: "3,-1"}, ConfigError, "max_depth"),
+        ({"model.algorithm": "random_forest,florest"}, ConfigError, "florest"),
+        ({"training.cv_folds": "0,3"}, UsageError, "training.cv_folds"),
+    ],
+)
+def test_settings_that_are_not_accepted_are_refused_before_any_trial(fresh, *, space, error, said):
+    """The key is named, and nothing is recorded."""
+    with pytest.raises(error) as caught:
+        run_sweep(fresh.root, grid(of=space))
+    assert said in str(caught.value)
+    assert fresh.recorded == []
+
+
+def test_the_command_prints_one_document(fresh, modelbook):
+    """`--json` has every trial, the best, and what makes it the project's own."""
+    done = modelbook("-C", fresh.root, "--json", "sweep", "--grid", f"{TREES}=3,4", "--metric", "mae")
+    assert done.code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [trial["settings"] for trial in document["trials"]] == [{TREES: 3}, {TREES: 4}]
+    assert document["metric"] == "test_mae"
+    assert document["trials"][document["best"]]["score"] == min(
+        trial["score"] for trial in document["trials"]
+    )
+    assert document["command"] == f"run --set {TREES}={3 + document['best']}"
+    again = modelbook("-C", fresh.root, "sweep", "--grid", f"{TREES}=3,4", "--metric", "mae")
+    assert "nothing changed since" in again.stderr
+    assert "best     trial" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--grid", "split.seed=1", "--trials", "2"], 2, "--grid or --trials"),
+        ([], 2, "--grid or --trials"),
+        (["--grid", "split.seed=1", "--space", "s.yaml"], 2, "--space goes with --trials"),
+        (["--trials", "2", "--space", "none.yaml"], 5, "there is no such space file"),
+        (["--trials", "0"], 2, "--trials"),
+        (["--grid", "split.seed"], 2, "--grid takes KEY=VALUE"),
+        (["--grid", "split.seed=1,2", "--metric", "accuracy"], 2, "no such metric"),
+        (["--grid", "serving.port=1,2"], 2, "bears on no result"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused(new_project, modelbook, *, words, code, said):
+    """What is wrong is said, with the exit code of its kind."""
+    done = modelbook("-C", new_project.root, "sweep", *words)
+    assert done.code == code
+    assert said in done.stderr

@@ -1,0 +1,107 @@
+import pytest
+
+from modelbook.pipeline.space import as_space, decoded, parse_grid, points_of
+from modelbook.pipeline.study import SweepStudy
+
+SPACE = as_space(
+    {"a": {"low": 0.01, "high": 1.0, "log": True}, "b": {"low": 1, "high": 50}, "c": ["x", None]},
+    where="here",
+)
+
+
+@pytest.fixture
+def study(tmp_path):
+    def open_study(name="study.db", *, space=SPACE, is_grid=False, is_lower_better=True):
+        return SweepStudy(
+            tmp_path / name,
+            space=space,
+            points=points_of(space) if is_grid else None,
+            is_lower_better=is_lower_better,
+            seed=7,
+        )
+
+    return open_study
+
+
+def cost(point):
+    values = decoded(point)
+    return (values["a"] - 0.2) ** 2 + values["b"] / 100
+
+
+def make(study, count, *, total=12):
+    points = []
+    for _ in range(count):
+        asked = study.ask(total)
+        study.tell(asked.number, cost(asked.point))
+        points.append(asked)
+    return points
+
+
+def test_a_study_opened_again_goes_on_as_if_it_had_not_been_closed(study):
+    """What a trial tries depends on those before it and on the seed alone; a begun trial is tried again."""
+    whole = make(study("whole.db"), 12)
+    parts = make(study(), 4)
+    begun = study().ask(12)
+    assert begun == whole[4]
+    assert parts + make(study(), 8) == whole
+
+
+def test_a_study_ends_with_the_trials_that_were_asked_for(study):
+    """Asked for more later it goes on with further numbers."""
+    make(study(), 3, total=3)
+    assert study().ask(3) is None
+    assert study().ask(5).number == 3
+    assert study().ended == [0, 1, 2]
+
+
+def test_a_grid_is_tried_in_its_order_whatever_was_interrupted(study):
+    """Each point has its place as its number."""
+    space = parse_grid([("a", "0.1,0.2"), ("b", "1,2")])
+    points = points_of(space)
+    first = study(space=space, is_grid=True)
+    make(first, 1, total=4)
+    first.ask(4)
+    rest = make(study(space=space, is_grid=True), 3, total=4)
+    assert [(asked.number, dict(asked.point)) for asked in rest] == list(enumerate(points))[1:]
+
+
+def test_trials_that_failed_or_were_given_up_are_done_and_never_the_best(study):
+    """The best is the one of the lowest score, or of the highest."""
+    for is_lower_better, best in ((True, 2), (False, 3)):
+        opened = study(f"{is_lower_better}.db", is_lower_better=is_lower_better)
+        scores = [None, None, 1.0, 2.0]
+        for number, score in enumerate(scores):
+            assert opened.ask(4).number == number
+            if number == 1:
+                opened.report(number, step=0, score=0.0)
+            opened.tell(number, score, is_pruned=number == 1)
+        assert opened.best.number == best
+        assert len(opened.ended) == 4
+
+
+def test_a_trial_that_promises_nothing_is_given_up(study):
+    """After five trials, one whose second fold is worse than the median of theirs is."""
+    opened = study()
+    for _ in range(5):
+        asked = opened.ask(12)
+        assert all(opened.report(asked.number, step=fold, score=1.0) for fold in range(3))
+        opened.tell(asked.number, 1.0)
+    asked = opened.ask(12)
+    assert opened.report(asked.number, step=0, score=9.0)
+    assert not opened.report(asked.number, step=1, score=9.0)
+
+
+def test_importance_is_said_once_there_is_something_to_say(study):
+    """Four trials are enough; shares sum to 1."""
+    opened = study()
+    make(opened, 3)
+    assert opened.importances() == {}
+    make(opened, 9)
+    shares = opened.importances()
+    assert set(shares) == set(SPACE)
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_no_study_yet_has_no_best(study):
+    """Nothing is done and nothing is the best."""
+    assert (study().best, study().ended) == (None, [])
