@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 
 from modelbook.config import load_config
+from modelbook.evaluation.difference import Difference
 from modelbook.evaluation.gate import judge
 from modelbook.evaluation.plots import draw_plots
 from modelbook.evaluation.report import ReportContent, render_report
+from modelbook.pipeline.sweep_page import render_sweep
+from modelbook.pipeline.sweep_records import SweepOutcome, SweepRecord, SweepTrial
 from modelbook.records import RunMetadata, ValidationReport
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -58,15 +61,23 @@ def page(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def sweep_page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sweep") / "report.html"
+    path.write_text(render_sweep(*_sweep()), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_a_sweep_never_scrolls_sideways(sweep_page, width, tmp_path):
+    """Many settings with long names stay within the page of a phone and of a desk, plots included."""
+    assert _measured(sweep_page, width, tmp_path) == [width, width, True, 0]
+
+
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_the_page_never_scrolls_sideways(page, width, tmp_path):
     """At the width of a phone, a tablet and a desk the page fits, its images show and no script is in it."""
-    text = POLICY.sub("", page.read_text(encoding="utf-8")).replace("<details", "<details open")
-    harness = tmp_path / "harness.html"
-    harness.write_text(HARNESS.format(width=width, page=json.dumps(text).replace("</", r"<\/")))
-    dom = _browse(harness, tmp_path, "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom")
-    title = html.unescape(re.search("<title>(.*?)</title>", dom).group(1))
-    assert json.loads(title) == [width, width, True, 0]
+    assert _measured(page, width, tmp_path) == [width, width, True, 0]
 
 
 def test_the_page_can_be_looked_at(page, tmp_path):
@@ -82,6 +93,16 @@ def test_the_page_can_be_printed(page, tmp_path):
     paper = tmp_path / "page.pdf"
     _browse(page, tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={paper}")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())) <= 8
+
+
+def _measured(page, width, tmp_path):
+    """Return the width given and needed, whether every picture shows, and the number of scripts."""
+    text = POLICY.sub("", page.read_text(encoding="utf-8")).replace("<details", "<details open")
+    harness = tmp_path / "harness.html"
+    harness.write_text(HARNESS.format(width=width, page=json.dumps(text).replace("</", r"<\/")))
+    dom = _browse(harness, tmp_path, "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom")
+    title = html.unescape(re.search("<title>(.*?)</title>", dom).group(1))
+    return json.loads(title)
 
 
 def _browse(path, folder, *options):
@@ -101,6 +122,62 @@ def _browse(path, folder, *options):
         path.as_uri(),
     ]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def _sweep():
+    run = _run({})
+    sweep = SweepRecord(
+        sweep_id="9" * 12,
+        uid="8" * 32,
+        run_name="sweep_20261121_090507",
+        experiment="housing",
+        started_at=run.started_at,
+        metric="rmse",
+        chosen_by="cv",
+        is_grid=False,
+        space="{}",
+        lineage=run.lineage,
+    )
+    trials = [_trial(number) for number in range(12)]
+    trials.append(_trial(12).model_copy(update={"state": "failed", "score": None, "error": LONG + HOSTILE}))
+    outcome = SweepOutcome(
+        sweep_id=sweep.sweep_id,
+        run_id=sweep.uid,
+        run_name=sweep.run_name,
+        experiment="housing",
+        metric="cv_rmse_mean",
+        is_lower_better=True,
+        chosen_by="cv",
+        trials=tuple(trials),
+        asked=13,
+        best=0,
+        runner_up=1,
+        difference=Difference(metric="rmse", first=1.0, second=2.0, difference=1.0, lower=-0.5, upper=2.5),
+        importances={"model.hyperparameters.lightgbm.learning_rate": 0.7, f"features.{LONG}": 0.3},
+        command="run" + f" --set features.{LONG}=1" * 3,
+        recorded="mlflow",
+        report="logs/sweeps/report.html",
+    )
+    return outcome, sweep
+
+
+def _trial(number):
+    settings = {
+        "model.hyperparameters.lightgbm.learning_rate": 0.01 * 1.4**number,
+        f"features.{LONG}": HOSTILE if number % 2 else None,
+        "features.numeric.columns": [LONG, LONG],
+        "training.seed": number,
+    }
+    return SweepTrial(
+        number=number,
+        run_id="7" * 32,
+        run_name=f"lightgbm_20261121_090507_{number}",
+        state="complete",
+        settings=settings,
+        score=41_000.0 + number,
+        metrics={"test_rmse": 42_000.0 + number},
+        seconds=1.5 * number,
+    )
 
 
 def _run(importances):

@@ -5,7 +5,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import orjson
 
 from modelbook.config import CONFIG_PATH, METRICS, Config, load_config, propose_changes
 from modelbook.config.settings import read_text
-from modelbook.errors import StoreAwayError, TrackingStoreError, UsageError
+from modelbook.errors import ModelbookError, StoreAwayError, UsageError
 from modelbook.evaluation.gate import LOWER_IS_BETTER
 from modelbook.features.code import USER_CODE
 from modelbook.files import file_hash, storage_errors
@@ -202,8 +202,9 @@ def _run(
                 asked=search.asked,
                 log=log,
             )
-            trials.make(deadline=deadline)
-            return conclude(trials, is_lower_better=is_lower_better)
+            with closing(trials):
+                trials.make(deadline=deadline)
+                return conclude(trials, is_lower_better=is_lower_better)
 
 
 @contextmanager
@@ -249,7 +250,7 @@ def _recording(config: Config, sweep: SweepRecord) -> Iterator[SweepRecorder]:
     try:
         yield recorder
     except BaseException as error:
-        with suppress(TrackingStoreError):
+        with suppress(ModelbookError):  # what went wrong first is what the user is to see
             recorder.abandon("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
 

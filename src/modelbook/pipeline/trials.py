@@ -101,8 +101,11 @@ class SweepTrials:
             for worker in self._workers[keeps_first:]:
                 worker.end()
             pool.shutdown()
-            for worker in self._workers[keeps_first:]:
-                worker.close()
+
+    def close(self) -> None:
+        """End the processes that make trials."""
+        for worker in self._workers:
+            worker.close()
 
     def compare(self, first: TrialRecord, second: TrialRecord) -> Difference | None:
         """Return what the second's metric is above the first's on the test rows, if they have the same."""
@@ -121,14 +124,13 @@ class SweepTrials:
         if {model.classes for model in models} != {models[0].classes}:
             return None
         if not self._workers[0].is_alive:
+            self._workers[0].close()
             self._workers[0] = self._started(0)
         try:
             answer = self._workers[0].order("compare", content)
         except (ModelbookError, WorkerGoneError) as error:
             self._log.warning(f"the two best trials could not be compared: {error}")
             return None
-        finally:
-            self._workers[0].close()
         return Difference.model_validate_json(answer) if answer else None
 
     def _restore(self) -> None:
