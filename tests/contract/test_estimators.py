@@ -223,6 +223,20 @@ def test_few_features(algorithm, task, columns):
 
 
 @each_algorithm
+def test_nothing_to_learn_from(algorithm):
+    """Where every feature is constant the mean is predicted, or what is missing is said."""
+    config = settings(algorithm, "regression", features={"numeric": {"columns": ["constant"]}})
+    rows = table().assign(constant=1.0)
+    trainer = ModelTrainer(config)
+    if algorithm == "catboost":
+        with pytest.raises(DataInvalidError, match="catboost has nothing to learn from"):
+            trainer.train(rows, rows["price"])
+    else:
+        trainer.train(rows, rows["price"])
+        np.testing.assert_allclose(trainer.predict(rows), rows["price"].mean(), rtol=0.2)
+
+
+@each_algorithm
 def test_gaps(algorithm):
     """Gaps that nothing fills are learned from, or the setting that fills them is named."""
     columns = {"columns": ["rooms"], "impute": "none"}
