@@ -16,6 +16,7 @@ ROWS = st.fixed_dictionaries(
 )
 TABLES = st.lists(ROWS, min_size=1, max_size=8)
 
+PARTS = ["year", "week", "weekday", "is_weekend", "hour", "days_since_epoch", "day_of_year_cycle"]
 TRAINING = pd.DataFrame(
     {
         "n": [1.0, 2.0, None, 4.0, 5.0, 6.0],
@@ -34,8 +35,19 @@ def fitted(encode, scale):
                 "numeric": {"columns": ["n", "m"], "scale": scale},
                 "categorical": {"columns": ["t"], "encode": encode},
                 "boolean": {"columns": ["b"]},
-                "datetime": {"columns": ["d"], "parts": ["year", "weekday", "hour", "days_since_epoch"]},
+                "datetime": {"columns": ["d"], "parts": PARTS},
                 "ratios": [{"numerator": "n", "denominator": "m"}],
+                "interactions": [{"product": ["n", "m"]}, {"sum": ["n", "m"]}],
+                "curves": {"log": ["n"], "square_root": ["m"]},
+                "counts": ["n", "t", "b"],
+                "geography": {
+                    "latitude": "n",
+                    "longitude": "m",
+                    "neighbours": [1, 3],
+                    "columns": ["m"],
+                    "clusters": 2,
+                    "rotations": [30],
+                },
             }
         }
     )

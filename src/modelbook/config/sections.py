@@ -9,6 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Task = Literal["regression", "classification"]
 ColumnType = Literal["float", "integer", "boolean", "string", "datetime"]
+DatePart = Literal[
+    "year",
+    "quarter",
+    "month",
+    "week",
+    "day",
+    "day_of_year",
+    "weekday",
+    "is_weekend",
+    "hour",
+    "minute",
+    "days_since_epoch",
+    "month_cycle",
+    "day_of_year_cycle",
+    "weekday_cycle",
+    "hour_cycle",
+]
 METRICS: dict[Task, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "r2_score", "mape"),
     "classification": ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"),
@@ -168,56 +185,7 @@ class DatetimeFeatures(Section):
     """Date and time columns, and the parts of them that become features."""
 
     columns: tuple[str, ...] = Field(default=(), strict=False)
-    parts: tuple[Literal["year", "month", "day", "weekday", "hour", "days_since_epoch"], ...] = Field(
-        default=("year", "month", "weekday"), strict=False
-    )
-
-
-class Ratio(Section):
-    """One number column divided by another, as a further feature."""
-
-    numerator: str
-    denominator: str
-
-
-class FeaturesConfig(Section):
-    """Which columns become features, and how.
-
-    Attributes:
-        numeric: Number columns.
-        categorical: Text columns.
-        boolean: True-or-false columns.
-        datetime: Date and time columns.
-        ratios: Features made by dividing one number column by another.
-        custom: The name of a transformer class in features.py, given the table before everything else.
-        left_out: Columns that are not used, each with the reason.
-    """
-
-    numeric: NumericFeatures = NumericFeatures()
-    categorical: CategoricalFeatures = CategoricalFeatures()
-    boolean: BooleanFeatures = BooleanFeatures()
-    datetime: DatetimeFeatures = DatetimeFeatures()
-    ratios: tuple[Ratio, ...] = Field(default=(), strict=False)
-    custom: str | None = None
-    left_out: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The raw columns that the model takes, in the order of the roles."""
-        roles = (self.numeric, self.categorical, self.boolean, self.datetime)
-        return tuple(column for role in roles for column in role.columns)
-
-    @model_validator(mode="after")
-    def _check_roles(self) -> Self:
-        named = [*self.columns, *self.left_out]
-        twice = sorted({column for column in named if named.count(column) > 1})
-        if twice:
-            raise ValueError(f"columns with more than one role: {', '.join(twice)}")
-        numeric = set(self.numeric.columns)
-        wanted = {name for ratio in self.ratios for name in (ratio.numerator, ratio.denominator)}
-        if strangers := sorted(wanted - numeric):
-            raise ValueError(f"ratios of columns that are not numeric features: {', '.join(strangers)}")
-        return self
+    parts: tuple[DatePart, ...] = Field(default=("year", "month", "weekday"), strict=False)
 
 
 class ModelConfig(Section):

@@ -18,10 +18,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from modelbook.config.evaluation import EvaluationConfig, gate_mistakes
+from modelbook.config.features import FeaturesConfig, feature_mistakes
 from modelbook.config.sections import (
     METRICS,
     DataConfig,
-    FeaturesConfig,
     ModelConfig,
     ProjectConfig,
     Section,
@@ -90,6 +90,8 @@ class Config(Section):
         unknown = sorted(set(self.features.columns) - set(self.data.columns))
         if self.data.columns and unknown:
             raise ValueError(f"features: columns that data.schema does not have: {', '.join(unknown)}")
+        for mistake in feature_mistakes(self.features, self.data.columns):
+            raise ValueError(f"features.{mistake}")
         strangers = sorted(set(self.evaluation.thresholds) - set(METRICS[self.project.task]))
         if strangers:
             raise ValueError(f"evaluation.thresholds: no {self.project.task} metrics: {', '.join(strangers)}")

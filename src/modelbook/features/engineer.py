@@ -11,12 +11,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 
-from modelbook.config import ColumnType, Config, ConfigLike, load_config
+from modelbook.config import ColumnType, Config, ConfigLike, GeographyFeatures, load_config
 from modelbook.errors import ConfigError, DataInvalidError, UsageError
 from modelbook.features.code import USER_CODE, load_class, load_code, user_code_errors
 from modelbook.records import InputColumn
 
 _TABLE_CODE = Path(__file__).with_name("transformers.py")
+_DERIVED_CODE = Path(__file__).with_name("derived.py")
+_PLACE_CODE = Path(__file__).with_name("neighbours.py")
 _MATRIX_CODE = Path(__file__).with_name("matrix.py")
 _SCALERS = {"standard": StandardScaler, "robust": RobustScaler, "minmax": MinMaxScaler}
 
@@ -60,8 +62,11 @@ class FeatureEngineer:
     @property
     def code_files(self) -> tuple[Path, ...]:
         """The Python files that define the transformer's types; they travel with the model."""
-        own = (_TABLE_CODE, _MATRIX_CODE)
-        return (*own, self.config.path(USER_CODE)) if self.config.features.custom else own
+        features = self.config.features
+        own = [_TABLE_CODE, _DERIVED_CODE, _MATRIX_CODE]
+        if features.geography:
+            own.append(_PLACE_CODE)
+        return (*own, self.config.path(USER_CODE)) if features.custom else tuple(own)
 
     @property
     def transformer(self) -> Pipeline:
@@ -103,12 +108,12 @@ class FeatureEngineer:
 
         Args:
             X: Raw columns, `(n_rows, n_columns)`.
-            y: The target, `(n_rows,)`; needed where a column is target-encoded.
+            y: The target, `(n_rows,)`; needed where a column is target-encoded or neighbours are asked.
 
         Raises:
             ConfigError: There is no feature, or the user's own transformer fails.
             DataInvalidError: Columns are missing or hold values of another type.
-            UsageError: Target encoding has no target.
+            UsageError: Target encoding or a mean among neighbours has no target.
         """
         self.fit_transform(X, y)
         return self
@@ -126,12 +131,12 @@ class FeatureEngineer:
         return pd.DataFrame(matrix, index=X.index, columns=self.get_feature_names_out())
 
     def fit_transform(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
-        """Fit, and return the features of training rows, in which target encoding is cross-fitted.
+        """Fit, and return the features of training rows; what is made of the target is cross-fitted.
 
         Raises:
             ConfigError: There is no feature, or the user's own transformer fails.
             DataInvalidError: Columns are missing or hold values of another type.
-            UsageError: Target encoding has no target.
+            UsageError: Target encoding or a mean among neighbours has no target.
         """
         transformer = self.build()
         with transform_errors(self.config):
@@ -210,14 +215,29 @@ class FeatureEngineer:
 
     def _feature_steps(self) -> Iterator[tuple[str, BaseEstimator]]:
         features = self.config.features
-        code = load_code(_TABLE_CODE)
+        code = load_code(_DERIVED_CODE)
+        if features.counts:
+            yield "counts", code.Counts(features.counts)
         if features.datetime.columns:
             yield "dates", code.DatetimeParts(features.datetime.columns, features.datetime.parts)
         if features.ratios:
-            yield (
-                "ratios",
-                code.Ratios(tuple((ratio.numerator, ratio.denominator) for ratio in features.ratios)),
-            )
+            pairs = tuple((ratio.numerator, ratio.denominator) for ratio in features.ratios)
+            yield "ratios", code.Ratios(pairs)
+        if features.interactions:
+            yield "interactions", code.Interactions(tuple(each.term for each in features.interactions))
+        if features.curves.log or features.curves.square_root:
+            yield "curves", code.Curves(**features.curves.model_dump())
+        if features.geography:
+            yield "geography", self._geography_step(features.geography)
+
+    def _geography_step(self, geography: GeographyFeatures) -> BaseEstimator:
+        step: BaseEstimator = load_code(_PLACE_CODE).Geography(
+            **geography.model_dump(),
+            task=self.config.project.task,
+            seed=self.config.training.seed,
+            n_jobs=self.config.training.n_jobs,
+        )
+        return step
 
     def _matrix_step(self) -> BaseEstimator:
         features = self.config.features
@@ -267,7 +287,7 @@ def transform_errors(config: Config) -> Iterator[None]:
     Raises:
         ConfigError: The user's own transformer failed; its file and line are named.
         DataInvalidError: Columns are missing or hold values of another type.
-        UsageError: Target encoding has no target.
+        UsageError: Target encoding or a mean among neighbours has no target.
     """
     try:
         with user_code_errors(config.path(USER_CODE), "failed on the table", on_rows=True):
@@ -276,6 +296,10 @@ def transform_errors(config: Config) -> Iterator[None]:
         raise DataInvalidError("the table cannot be turned into features", got=str(error)) from error
     except load_code(_MATRIX_CODE).TargetNeededError as error:
         raise UsageError("target encoding needs the target", hint="call fit(X, y)") from error
+    except load_code(_PLACE_CODE).NeighbourTargetError as error:
+        raise UsageError(
+            "the target's mean among neighbours needs the target", hint="call fit(X, y)"
+        ) from error
 
 
 def _imputer(strategy: str) -> SimpleImputer:

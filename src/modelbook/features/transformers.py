@@ -1,4 +1,4 @@
-"""From whatever table arrives to a table of fixed columns and types, with the features made from them.
+"""From whatever table arrives to a table of fixed columns and types.
 
 This file travels with each model, so that the model can be loaded without Modelbook: it imports NumPy, pandas
 and scikit-learn alone. A row is transformed the same way wherever it comes from: every conversion is made
@@ -22,8 +22,6 @@ _LARGEST = float(np.finfo(np.float32).max)
 # Whole floats up to here have one integer text: a code that pandas read as 12.0 is the category "12".
 _LARGEST_WHOLE = 2.0**53
 _MOST_NAMED = 20
-_EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
-_ATTRIBUTES = {"weekday": "day_of_week"}
 _TRUTHS: dict[Hashable, float] = {
     True: 1.0,
     False: 0.0,
@@ -164,86 +162,6 @@ class CustomColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sc
         return made.set_axis(table.index)
 
 
-class DatetimeParts(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
-    """Replaces time columns with parts of them, as numbers.
-
-    Args:
-        columns: The columns, as datetime64[us].
-        parts: year, month (1 to 12), day (1 to 31), weekday (Monday is 0), hour (0 to 23) or days_since_epoch
-            (days since 1970-01-01 with their fraction).
-
-    Example:
-        >>> table = pd.DataFrame({"sold": np.array(["2026-11-21"], dtype="datetime64[us]")})
-        >>> DatetimeParts(("sold",), ("year", "weekday")).fit_transform(table).values.tolist()
-        [[2026.0, 5.0]]
-    """
-
-    def __init__(self, columns: Sequence[str] = (), parts: Sequence[str] = ("year", "month")) -> None:
-        self.columns = columns
-        self.parts = parts
-
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn passes it)
-        """Note the names of the columns."""
-        _note_names(self, X)
-        return self
-
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with parts in the place of times; a missing time has missing parts."""
-        check_is_fitted(self)
-        kept = {name: X[name].to_numpy() for name in X.columns if name not in self.columns}
-        made = {
-            f"{name}_{part}": _part(pd.DatetimeIndex(X[name]), part)
-            for name in self.columns
-            for part in self.parts
-        }
-        return _table(kept | made, X.index)
-
-    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
-        """Return the names of the columns after the replacement."""
-        check_is_fitted(self)
-        kept = [name for name in self.feature_names_in_ if name not in self.columns]
-        made = [f"{name}_{part}" for name in self.columns for part in self.parts]
-        return np.array(list(dict.fromkeys([*kept, *made])), dtype=object)
-
-
-class Ratios(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
-    """Adds one number column divided by another; a division by zero is missing.
-
-    Args:
-        pairs: Numerator and denominator of each ratio, named `<numerator>_per_<denominator>`.
-
-    Example:
-        >>> table = pd.DataFrame({"rooms": [6.0, 1.0], "homes": [2.0, 0.0]})
-        >>> Ratios((("rooms", "homes"),)).fit_transform(table)["rooms_per_homes"].tolist()
-        [3.0, nan]
-    """
-
-    def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
-        self.pairs = pairs
-
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn passes it)
-        """Note the names of the columns."""
-        _note_names(self, X)
-        return self
-
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with the ratios added."""
-        check_is_fitted(self)
-        columns = {name: X[name].to_numpy() for name in X.columns}
-        for above, below in self.pairs:
-            divisor = columns[below]
-            safe = np.where(divisor == 0, np.nan, divisor)
-            with np.errstate(over="ignore"):
-                columns[f"{above}_per_{below}"] = _in_range(columns[above] / safe)
-        return _table(columns, X.index)
-
-    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
-        """Return the names of the columns, the ratios last."""
-        check_is_fitted(self)
-        made = [f"{above}_per_{below}" for above, below in self.pairs]
-        return np.array(list(dict.fromkeys([*self.feature_names_in_, *made])), dtype=object)
-
-
 def _check_columns(table: Any, names: Sequence[str]) -> None:
     if not isinstance(table, pd.DataFrame):
         raise TableError(f"a pandas DataFrame with named columns is needed, got {type(table).__name__}")
@@ -259,11 +177,6 @@ def _check_columns(table: Any, names: Sequence[str]) -> None:
 def _listed(names: Sequence[str]) -> str:
     rest = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _note_names(transformer: Any, table: pd.DataFrame) -> None:
-    transformer.feature_names_in_ = np.array(table.columns, dtype=object)
-    transformer.n_features_in_ = len(table.columns)
 
 
 def _table(columns: dict[str, npt.NDArray[Any]], index: pd.Index) -> pd.DataFrame:
@@ -337,9 +250,3 @@ def _times(column: pd.Series) -> npt.NDArray[np.datetime64]:
 
 def _objects(column: pd.Series) -> tuple[Objects, npt.NDArray[np.bool_]]:
     return column.to_numpy(dtype=object, copy=True), column.isna().to_numpy(dtype=bool)
-
-
-def _part(times: pd.DatetimeIndex, part: str) -> Floats:
-    if part == "days_since_epoch":
-        return np.asarray((times - _EPOCH) / pd.Timedelta(days=1), dtype=np.float64)
-    return np.asarray(getattr(times, _ATTRIBUTES.get(part, part)), dtype=np.float64)
