@@ -66,6 +66,7 @@ def _document(project: "NewProject", directory: str) -> dict[str, Any]:
             }
             for column in profile.columns
         ],
+        "ratios": [{"numerator": above, "denominator": below} for above, below in profile.ratios],
         "git": project.git,
         "notes": project.notes,
         "next": _next(directory),
@@ -83,6 +84,8 @@ def _print(console: Console, project: "NewProject", directory: str) -> None:
     console.line()
     console.line(f"task      {profile.task}: {profile.why}")
     console.line(f"table     {project.raw}: {profile.rows:,} rows, tracked by DVC")
+    for above, below in profile.ratios:
+        console.line(f"ratio     {above} per {below}: counts that rise together")
     console.line(f"settings  {Path(directory) / 'config/config.yaml'}: every decision above, to change")
     for note in project.notes:
         console.line(f"note      {note}", style="yellow")

@@ -11,6 +11,7 @@ from modelbook.data.validate import too_few_rows
 from modelbook.errors import DataInvalidError, UsageError
 from modelbook.records import Record
 from modelbook.scaffold.facts import MAX_SEEN, ColumnFacts
+from modelbook.scaffold.place import Place, find_place
 
 TaskChoice = Literal["auto", "regression", "classification"]
 Role = Literal["target", "numeric", "categorical", "boolean", "datetime", "left out"]
@@ -53,6 +54,8 @@ class Profile(Record):
         split: How rows are going to be divided.
         max_rejected_share: The share of bad rows to put up with, in [0, 1]; rows without a target are bad.
         columns: The decision on each column, in the table's order.
+        place: The columns that say where a row is; None where there are none.
+        ratios: Numerator and denominator of counts that rise together.
         notes: What the user should know about the table.
     """
 
@@ -63,7 +66,9 @@ class Profile(Record):
     split: Literal["random", "stratified"]
     max_rejected_share: float
     columns: tuple[ColumnDecision, ...]
+    place: Place | None
     notes: tuple[str, ...]
+    ratios: tuple[tuple[str, str], ...] = ()
 
     def named(self, role: Role) -> tuple[str, ...]:
         """Return the names of the columns of a role."""
@@ -91,6 +96,7 @@ def decide(facts: Sequence[ColumnFacts], *, target: str, task: TaskChoice = "aut
     columns = tuple(_decide_column(fact, goal, chosen) for fact in facts)
     if not any(column.role not in {"target", "left out"} for column in columns):
         raise _no_feature(columns)
+    place = _find_place(facts, columns)
     split, notes = _decide_split(goal, chosen)
     share, missing = _allow_rejected(facts, goal)
     return Profile(
@@ -100,7 +106,8 @@ def decide(facts: Sequence[ColumnFacts], *, target: str, task: TaskChoice = "aut
         why=why,
         split=split,
         max_rejected_share=share,
-        columns=columns,
+        columns=tuple(_placed(column, place) for column in columns),
+        place=place,
         notes=(*notes, *missing),
     )
 
@@ -231,6 +238,20 @@ def _decide_column(fact: ColumnFacts, goal: ColumnFacts, task: Task) -> ColumnDe
         return _target_column(fact, task)
     role, why = _role(fact)
     return ColumnDecision(name=fact.name, role=role, why=why, rule=_rule(fact), seen=_seen(fact))
+
+
+def _find_place(facts: Sequence[ColumnFacts], columns: Sequence[ColumnDecision]) -> Place | None:
+    numeric = {column.name for column in columns if column.role == "numeric"}
+    return find_place([fact for fact in facts if fact.name in numeric])
+
+
+def _placed(column: ColumnDecision, place: Place | None) -> ColumnDecision:
+    if place is None or column.name not in {place.latitude, place.longitude}:
+        return column
+    which = "latitude" if column.name == place.latitude else "longitude"
+    return column.model_copy(
+        update={"why": f"{column.why}, by name and range the {which}: features.geography"}
+    )
 
 
 def _target_column(goal: ColumnFacts, task: Task) -> ColumnDecision:

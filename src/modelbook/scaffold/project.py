@@ -18,6 +18,7 @@ from modelbook.pipeline.workspace import create_workspace
 from modelbook.records import Record
 from modelbook.scaffold.facts import measure
 from modelbook.scaffold.profile import Profile, TaskChoice, decide, refuse_few_rows
+from modelbook.scaffold.ratios import find_ratios
 from modelbook.scaffold.render import TEMPLATES, render_project
 from modelbook.scaffold.repository import (
     GitPlace,
@@ -108,9 +109,11 @@ def _look_at(raw: Path, source: Source, task: TaskChoice) -> Profile:
             table.sink_parquet(Path(folder) / "table.parquet", engine="streaming")
             table = scan_table(Path(folder) / "table.parquet")
         facts = measure(table)
-    profile = decide(facts, target=source.target, task=task)
+        profile = decide(facts, target=source.target, task=task)
+        numeric = set(profile.named("numeric"))
+        ratios = find_ratios(table, [fact for fact in facts if fact.name in numeric])
     refuse_few_rows(facts, target=source.target, min_rows=DataConfig.model_fields["min_rows"].default)
-    return profile
+    return profile.model_copy(update={"ratios": ratios})
 
 
 def _git_notes(git: GitPlace, root: Path) -> tuple[str, ...]:

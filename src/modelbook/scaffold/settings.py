@@ -36,7 +36,7 @@ class ProjectSettings(Record):
     raw: str
     query: str | None
     sha256: str | None
-    hyperparameters: dict[str, int]
+    hyperparameters: dict[str, int | float]
     cv_folds: int
     thresholds: dict[str, dict[str, int | float]]
     experiment: str
@@ -81,7 +81,7 @@ def plain_name(name: str) -> str:
 
 _EXAMPLES: dict[str, dict[str, object]] = {
     "housing": {
-        "hyperparameters": {"n_estimators": 300, "max_depth": 20},
+        "hyperparameters": {"n_estimators": 300, "max_depth": 20, "max_features": 0.5},
         "thresholds": {"rmse": {"max": 60_000}, "r2_score": {"min": 0.7}},
         "experiment": "housing_price_prediction",
         "model_name": "housing_price_predictor",

@@ -122,7 +122,7 @@ def test_examples_have_limits(tmp_path: Path):
     config = load_config(tmp_path)
     assert config.evaluation.thresholds["rmse"].max == 60_000
     assert config.evaluation.thresholds["r2_score"].min == 0.7
-    assert config.model.chosen == {"n_estimators": 300, "max_depth": 20}
+    assert config.model.chosen == {"n_estimators": 300, "max_depth": 20, "max_features": 0.5}
     assert config.tracking.experiment == "housing_price_prediction"
     assert config.tracking.model_name == "housing_price_predictor"
 
