@@ -8,6 +8,7 @@ Prints the RMSE and the seconds of each forest as JSON.
 import json
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 from sklearn.ensemble import RandomForestRegressor
@@ -16,7 +17,8 @@ from sklearn.model_selection import train_test_split
 
 TREES = (100, 150, 200, 300)
 
-table = pd.read_csv(sys.argv[1])
+source = Path(sys.argv[1])
+table = pd.read_csv(source) if source.suffix == ".csv" else pd.read_parquet(source)
 X, y = pd.get_dummies(table.drop(columns="median_house_value")), table["median_house_value"]
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_state=42)
 forests = []

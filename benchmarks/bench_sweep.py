@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_run import MODELBOOK
+from bench_run import MODELBOOK, TABLE
 from harness import ROUNDS, Command, Row, in_turns, run, show
 
 LIMIT = 1.15
@@ -27,8 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="modelbook-bench-") as name:
         project = Path(name) / "project"
         run(Command([MODELBOOK, "init", project, "--example", "housing"], Path(name)))
-        table = next((project / "data/raw").glob("*.csv"))
-        bare = Command([sys.executable, Path(__file__).with_name("bare_forests.py"), table], project)
+        bare = Command([sys.executable, Path(__file__).with_name("bare_forests.py"), TABLE], project)
         sweep = Command(
             [MODELBOOK, "sweep", "--grid", GRID],
             project,

@@ -16,7 +16,7 @@ from modelbook.evaluation.difference import Difference
 from modelbook.evaluation.gate import judge
 from modelbook.evaluation.plots import draw_plots
 from modelbook.evaluation.report import ReportContent, render_report
-from modelbook.pipeline.sweep_page import render_sweep
+from modelbook.pipeline.sweep_page import draw_figures, render_sweep
 from modelbook.pipeline.sweep_records import SweepOutcome, SweepRecord, SweepTrial
 from modelbook.records import RunMetadata, ValidationReport
 
@@ -64,7 +64,7 @@ def page(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sweep_page(tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep") / "report.html"
-    path.write_text(render_sweep(*_sweep()), encoding="utf-8")
+    path.write_text(render_sweep(*_sweep(), draw_figures(_sweep()[0])), encoding="utf-8")
     return path
 
 

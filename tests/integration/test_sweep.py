@@ -10,7 +10,6 @@ from modelbook.pipeline import trials as trials_module
 from modelbook.pipeline.reproduce import reproduce_run
 from modelbook.pipeline.space import as_space, parse_grid
 from modelbook.pipeline.sweep import SweepPlan, run_sweep
-from modelbook.pipeline.sweep_page import say_difference
 from modelbook.pipeline.sweep_recorder import kept_trial
 from modelbook.pipeline.sweep_records import TrialRecord
 from modelbook.pipeline.syncing import sync
@@ -95,7 +94,7 @@ def test_the_best_is_said_with_how_sure_that_is(swept):
     assert [outcome.best, outcome.runner_up] == order[:2]
     assert outcome.difference.difference == pytest.approx(scores[order[1]] - scores[order[0]])
     assert outcome.difference.lower <= outcome.difference.difference <= outcome.difference.upper
-    assert f"Held against trial {outcome.runner_up}" in say_difference(outcome)
+    assert f"Held against trial {outcome.runner_up}" in outcome.sentence
     assert outcome.command.startswith(f"run --set {TREES}=")
 
 
@@ -223,7 +222,7 @@ def test_trials_on_other_test_rows_are_not_compared(project):
     """Any setting can be swept; how sure a difference is cannot be said across test rows."""
     outcome = run_sweep(project.root, grid(of={"split.seed": "1,2"}))
     assert outcome.difference is None
-    assert "other test rows" in say_difference(outcome)
+    assert "other test rows" in outcome.sentence
 
 
 def test_a_trial_that_fails_is_on_record_with_its_reason(project):

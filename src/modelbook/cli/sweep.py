@@ -79,7 +79,6 @@ def _plan(
 
 def _print(console: Console, outcome: "SweepOutcome") -> None:
     from modelbook.logs import format_number
-    from modelbook.pipeline.sweep_page import say_difference
 
     console.line()
     _print_trials(console, outcome)
@@ -88,7 +87,7 @@ def _print(console: Console, outcome: "SweepOutcome") -> None:
     console.line(
         f"best     trial {best.number}: {outcome.metric} {format_number(best.score or 0.0)}", style="green"
     )
-    console.line(f"sure     {say_difference(outcome)}")
+    console.line(f"sure     {outcome.sentence}")
     if outcome.chosen_by == "test":
         console.line(
             "chosen   by the test rows, which flatters it; training.cv_folds has it chosen by others"
@@ -104,12 +103,11 @@ def _print(console: Console, outcome: "SweepOutcome") -> None:
 
 
 def _print_trials(console: Console, outcome: "SweepOutcome") -> None:
-    from modelbook.pipeline.sweep_page import in_order
     from modelbook.pipeline.trials import short_names
 
     names = short_names(best_settings := outcome.best_trial.settings)
     columns = ("trial", *(names[key] for key in best_settings), outcome.metric, "time", "")
-    trials = in_order(outcome)
+    trials = outcome.in_order
     console.table(columns, [_row(trial, outcome) for trial in trials[:_SHOWN]])
     if len(trials) > _SHOWN:
         console.line(f"{len(trials) - _SHOWN} further trials are in the report")

@@ -58,8 +58,8 @@ class Shelf:
 class RememberedFeatures(Pipeline):  # type: ignore[misc] # scikit-learn is untyped
     """Stands in for the transformer that makes a model's features, while models are fitted and measured.
 
-    Its clones share the shelf. Before the model is hashed or stored, `take_fitted` puts the transformer
-    itself in its place.
+    Its clones share the shelf. What is hashed or stored is the pipeline that `with_fitted`
+    returns, with the transformer itself.
     """
 
     def fit_transform(self, X: pd.DataFrame, y: Any = None, **_: Any) -> Matrix:
@@ -102,11 +102,12 @@ def remember(template: Pipeline, shelf: Shelf) -> RememberedFeatures:
     return made
 
 
-def take_fitted(model: Pipeline) -> None:
-    """Put the fitted transformer itself into the place of what stood in for it in a pipeline."""
+def with_fitted(model: Pipeline) -> Pipeline:
+    """Return a pipeline with the fitted transformer itself in the place of what stands in for it."""
     name, features = model.steps[0]
-    if isinstance(features, RememberedFeatures):
-        model.steps[0] = (name, features._fitted)  # noqa: SLF001 (of the same module)
+    if not isinstance(features, RememberedFeatures):
+        return model
+    return Pipeline([(name, features._fitted), *model.steps[1:]])  # noqa: SLF001 (of the same module)
 
 
 def _digest(index: pd.Index, *arrays: npt.NDArray[Any]) -> str:

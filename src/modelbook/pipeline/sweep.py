@@ -97,6 +97,7 @@ class _Search:
 
     Attributes:
         text: What config.yaml says.
+        probes: What it would say for points that have every value, and both ends of each range.
         space: What to try.
         is_grid: Whether every point is tried.
         asked: The number of trials.
@@ -105,6 +106,7 @@ class _Search:
     """
 
     text: str
+    probes: tuple[str, ...]
     space: Space
     is_grid: bool
     asked: int
@@ -121,8 +123,8 @@ def _search(config: Config, text: str, plan: SweepPlan) -> _Search:
         raise UsageError(what, where="--metric", got=metric, expected=", ".join(known))
     space = plan.space or default_space_of(config)
     path = config.path(CONFIG_PATH)
-    tried = [propose_changes(text, point, path=path).config for point in probes_of(space)]
-    kinds = {_chosen_by(each, is_grid=plan.trials is None) for each in tried}
+    probes = [propose_changes(text, point, path=path) for point in probes_of(space)]
+    kinds = {_chosen_by(probe.config, is_grid=plan.trials is None) for probe in probes}
     if len(kinds) > 1:
         raise UsageError(
             "the trials would not be judged by the same rows",
@@ -131,6 +133,7 @@ def _search(config: Config, text: str, plan: SweepPlan) -> _Search:
         )
     return _Search(
         text=text,
+        probes=tuple(probe.text for probe in probes),
         space=space,
         is_grid=plan.trials is None,
         asked=len(points_of(space)) if plan.trials is None else plan.trials,
@@ -212,9 +215,7 @@ def _first_worker(config: Config, search: _Search, folder: Path) -> Iterator[Wor
     """Start a process to make trials, and have it refuse settings that no trial could be made with."""
     worker = Worker(config.root, folder / "worker_0.log")
     try:
-        path = config.path(CONFIG_PATH)
-        texts = [propose_changes(search.text, point, path=path).text for point in probes_of(search.space)]
-        worker.order("check", {"texts": texts, "path": str(path)})
+        worker.order("check", {"texts": search.probes, "path": str(config.path(CONFIG_PATH))})
         yield worker
     finally:
         worker.close()

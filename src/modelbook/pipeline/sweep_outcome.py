@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import orjson
@@ -11,7 +12,6 @@ from modelbook.errors import ModelbookError, NotFoundError
 from modelbook.evaluation.difference import Difference
 from modelbook.files import write_whole
 from modelbook.pipeline.space import Point, decoded
-from modelbook.pipeline.sweep_page import render_sweep
 from modelbook.pipeline.sweep_recorder import kept_trial
 from modelbook.pipeline.sweep_records import SweepOutcome, SweepTrial, TrialRecord
 from modelbook.pipeline.trials import SweepTrials
@@ -34,14 +34,19 @@ def conclude(trials: SweepTrials, *, is_lower_better: bool) -> SweepOutcome:
         ModelbookError: No trial was completed.
         TrackingStoreError: The store refuses what it is told.
     """
+    from modelbook.pipeline.sweep_page import draw_figures, render_sweep  # with all that draws
+
     order = ranked(trials.records.values(), is_lower_better=is_lower_better)
     if not order:
         raise _none_complete(trials)
-    difference = trials.compare(order[0], order[1]) if len(order) > 1 else None
-    trials.recorder.settle()
-    outcome = _outcome(trials, order, difference, is_lower_better=is_lower_better)
+    with ThreadPoolExecutor(1) as pool:
+        compared = pool.submit(_compare, trials, order)
+        trials.recorder.settle()
+        outcome = _outcome(trials, order, is_lower_better=is_lower_better)
+        figures = draw_figures(outcome)
+        outcome = outcome.model_copy(update={"difference": compared.result()})
     report = trials.folder / REPORT_FILE
-    write_whole(report, render_sweep(outcome, trials.sweep).encode())
+    write_whole(report, render_sweep(outcome, trials.sweep, figures).encode())
     trials.recorder.close({f"best_{outcome.metric}": outcome.best_trial.score or 0.0}, report)
     outcome = outcome.model_copy(update={"recorded": _recorded(trials)})
     outcome.write(trials.folder / OUTCOME_FILE)
@@ -69,9 +74,11 @@ def ranked(records: Iterable[TrialRecord], *, is_lower_better: bool) -> list[Tri
     return sorted((record for record in records if record.state == "complete"), key=rank)
 
 
-def _outcome(
-    trials: SweepTrials, order: list[TrialRecord], difference: Difference | None, *, is_lower_better: bool
-) -> SweepOutcome:
+def _compare(trials: SweepTrials, order: list[TrialRecord]) -> Difference | None:
+    return trials.compare(order[0], order[1]) if len(order) > 1 else None
+
+
+def _outcome(trials: SweepTrials, order: list[TrialRecord], *, is_lower_better: bool) -> SweepOutcome:
     sweep, records = trials.sweep, sorted(trials.records.values(), key=lambda record: record.number)
     return SweepOutcome(
         sweep_id=sweep.sweep_id,
@@ -85,7 +92,7 @@ def _outcome(
         asked=trials.asked,
         best=order[0].number,
         runner_up=order[1].number if len(order) > 1 else None,
-        difference=difference,
+        difference=None,
         importances=trials.study.importances(),
         command=run_command(order[0].point),
         recorded=_recorded(trials),

@@ -3,6 +3,7 @@
 import queue
 import tempfile
 import threading
+from importlib import import_module
 from pathlib import Path
 
 from modelbook.config import Config
@@ -111,6 +112,9 @@ class SweepRecorder:
             is_offline = is_held_back(self._config)
             self._parent = self._begun(is_offline=is_offline)
             tracker = MLflowTracker(self._config, is_offline=is_offline or not self._parent.is_online)
+            import_module(
+                "modelbook.pipeline.sweep_page"
+            )  # what draws takes a second: here nobody waits for it
             while (record := self._waiting.get()) is not None:
                 self._enter(tracker, record)
                 self.is_online = self.is_online and tracker.is_online

@@ -6,10 +6,19 @@ from typing import Any, Literal
 from pydantic import Field
 
 from modelbook.evaluation.difference import Difference
+from modelbook.logs import format_number
 from modelbook.records import DataVersion, Lineage, ModelRecord, Record
 
 ChosenBy = Literal["cv", "validation", "test"]
 TrialState = Literal["complete", "pruned", "failed"]
+
+_STATES: tuple[TrialState, ...] = ("complete", "pruned", "failed")
+_JUDGED = {
+    "worse": "the difference is larger than its noise",
+    "better": "there that one does better, beyond its noise",
+    "the same": "both predict the same",
+    "not sure": "the difference is no larger than its noise",
+}
 
 
 class PreparedRows(Record):
@@ -180,6 +189,29 @@ class SweepOutcome(Record):
     def best_trial(self) -> SweepTrial:
         """The best of the trials."""
         return next(trial for trial in self.trials if trial.number == self.best)
+
+    @property
+    def in_order(self) -> list[SweepTrial]:
+        """The trials, the best first; behind the completed those that were given up, then the failed."""
+        sign = 1 if self.is_lower_better else -1
+
+        def rank(trial: SweepTrial) -> tuple[int, float, int]:
+            return _STATES.index(trial.state), sign * (trial.score or 0.0), trial.number
+
+        return sorted(self.trials, key=rank)
+
+    @property
+    def sentence(self) -> str:
+        """Whether the best is better than the runner-up beyond chance, as a sentence."""
+        if self.runner_up is None:
+            return "No other trial was completed."
+        found = self.difference
+        if found is None or found.lower is None or found.upper is None:
+            return f"It cannot be held against trial {self.runner_up}, the next: they have other test rows."
+        interval = f"95 % interval {format_number(found.lower)} to {format_number(found.upper)}"
+        by = f"{found.metric} differs by {format_number(found.difference)} ({interval})"
+        judged = _JUDGED[found.judgement]
+        return f"Held against trial {self.runner_up}, the next, on the test rows {by}: {judged}."
 
     @property
     def is_finished(self) -> bool:

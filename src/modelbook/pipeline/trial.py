@@ -5,6 +5,7 @@ Rows are read once for all trials on the same rows, and features are fitted once
 
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from modelbook.files import whole_file
 from modelbook.logs import now
 from modelbook.models.folds import folds
 from modelbook.models.package import describe_model
-from modelbook.models.remembered import RememberedFeatures, Shelf, remember, take_fitted
+from modelbook.models.remembered import RememberedFeatures, Shelf, remember, with_fitted
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import parameters
@@ -140,9 +141,11 @@ class TrialBench:
             )
         further = _validate(trainer, train, features) if chosen_by == "validation" else {}
         trainer.train(*divided(train, config), transformer=features)
-        measured, predicted = evaluate(trainer, train, test)
-        with whole_file(predictions) as temporary:
-            predicted.to_parquet(temporary)
+        with ThreadPoolExecutor(1) as pool:
+            described = pool.submit(_described, trainer)  # a core has room for it beside the evaluation
+            measured, predicted = evaluate(trainer, train, test)
+            with whole_file(predictions) as temporary:
+                predicted.to_parquet(temporary)
         metrics |= measured
         rows = {layout.TRAIN: len(train), layout.TEST: len(test)}
         return TrialResult(
@@ -153,7 +156,7 @@ class TrialBench:
             metrics=metrics,
             further=further,
             folds=_means(scores),
-            model=_described(trainer),
+            model=described.result(),
         )
 
     def _read(self, folder: Path, features_key: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -206,9 +209,8 @@ def _validate(trainer: ModelTrainer, train: pd.DataFrame, features: RememberedFe
 
 def _described(trainer: ModelTrainer) -> ModelRecord:
     config = trainer.config
-    take_fitted(trainer.model)
     return describe_model(
-        trainer.model,
+        with_fitted(trainer.model),
         algorithm=config.model.algorithm,
         task=config.project.task,
         target=config.data.target,

@@ -9,7 +9,7 @@ from modelbook.features.engineer import FeatureEngineer
 from modelbook.models.build import build_estimator
 from modelbook.models.digest import model_digest
 from modelbook.models.estimators import CATALOGUE
-from modelbook.models.remembered import RememberedFeatures, Shelf, remember, take_fitted
+from modelbook.models.remembered import RememberedFeatures, Shelf, remember, with_fitted
 from modelbook.models.spaces import default_space
 from modelbook.models.train import ModelTrainer
 
@@ -60,10 +60,9 @@ def test_a_model_on_remembered_features_is_the_same_to_the_last_bit(table):
         scores = trainer.cross_validate(X, y, score=score, transformer=features)
         trainer.train(X, y, transformer=features)
         predicted = trainer.predict(X)
-        take_fitted(trainer.model)
-        found.append((scores, predicted.tolist(), model_digest(trainer.model)))
+        found.append((scores, predicted.tolist(), model_digest(with_fitted(trainer.model))))
     assert found[0] == found[1]
-    assert not isinstance(remembering.model.steps[0][1], RememberedFeatures)
+    assert not isinstance(with_fitted(remembering.model).steps[0][1], RememberedFeatures)
 
 
 def test_features_are_fitted_once_for_all_models_on_the_same_rows(table, counted):
