@@ -98,11 +98,14 @@ class EvaluationConfig(Section):
         thresholds: Limits by metric name, held against the test metrics.
         positive_class: The class that precision, recall and ROC are about; None takes the last, sorted.
         gate: What a model must pass beyond the thresholds, to be registered and to be promoted.
+        feature_report: Whether each run says what each feature is worth: test rows are predicted again with
+            its values shuffled.
     """
 
     thresholds: dict[MetricName, Threshold] = Field(default_factory=dict)
     positive_class: str | int | bool | None = None
     gate: GateConfig = GateConfig()
+    feature_report: bool = True
 
     @field_validator("positive_class", mode="before")
     @classmethod

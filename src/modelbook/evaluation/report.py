@@ -42,6 +42,7 @@ class ReportContent:
             `probability_<class>` for each class.
         plots: The files that `draw_plots` gave, in the order of showing; PNGs and text.
         validation: What validation found; None where the data did not pass through it.
+        worth: What `feature_worth` found; None where it was not asked.
         previous: The run before, to compare with.
         version: The registered version, as people name it; None where there is none.
     """
@@ -51,6 +52,7 @@ class ReportContent:
     predictions: pd.DataFrame
     plots: tuple[Path, ...] = ()
     validation: ValidationReport | None = None
+    worth: pd.DataFrame | None = None
     previous: RunMetadata | None = None
     version: str | None = None
 
@@ -79,6 +81,7 @@ def render_report(content: ReportContent) -> str:
         texts=[path.read_text(encoding="utf-8") for path in content.plots if path.suffix == ".txt"],
         worst=_worst(content),
         features=list(run.importances.items())[:_MAX_FEATURES],
+        worth=[] if content.worth is None else content.worth[:_MAX_FEATURES].to_dict("records"),
         validation=content.validation,
         hyperparameters={
             key: value for key, value in run.params.items() if "." not in key and key not in _COUNTS

@@ -93,13 +93,14 @@ def _register(
 
 def _report(metadata: RunMetadata, gate: GateDecision, version: str | None, *, config: Config) -> str:
     plots = config.path(layout.PLOTS)
-    validation = config.path(layout.VALIDATION)
+    validation, worth = config.path(layout.VALIDATION), config.path(layout.FEATURE_REPORT)
     content = ReportContent(
         metadata=metadata,
         gate=gate,
         predictions=pd.read_parquet(config.path(layout.PREDICTIONS)),
         plots=tuple(sorted(path for path in plots.iterdir() if path.suffix in {".png", ".txt"})),
         validation=ValidationReport.read(validation) if validation.is_file() else None,
+        worth=pd.read_csv(worth) if worth.is_file() else None,
         previous=run_before(config, metadata),
         version=version,
     )

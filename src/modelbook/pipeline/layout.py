@@ -18,6 +18,7 @@ METRICS = "models/metrics.json"
 PREDICTIONS = "models/test_predictions.parquet"
 
 PLOTS = "reports/plots"
+FEATURE_REPORT = "reports/plots/feature_report.csv"
 REPORT = "reports/report.html"
 
 LOGS = "logs"

@@ -168,7 +168,9 @@ def _text(value: Any) -> str:
 def _lay_out_artifacts(folder: Path, config: Config) -> None:
     plots = config.path(layout.PLOTS)
     shown = sorted(path for path in plots.iterdir() if path.suffix in {".png", ".txt"})
-    for path in (*shown, config.path(layout.METADATA), config.path(layout.PREDICTIONS)):
+    worth = config.path(layout.FEATURE_REPORT)
+    tables = (worth,) if worth.is_file() else ()
+    for path in (*shown, *tables, config.path(layout.METADATA), config.path(layout.PREDICTIONS)):
         write_whole(folder / path.name, path.read_bytes())
 
 

@@ -103,6 +103,7 @@ def _make_outputs(
         metrics |= measured
         importances = trainer.get_feature_importance(*divided(test, trainer.config))
         _write_outputs(trainer, metrics, predictions, importances=importances)
+        _report_features(trainer, test, importances)
     _say_results(metrics, packed.result(), exported.result(), log=log)
     return _Result(metrics, importances, packed.result())
 
@@ -199,6 +200,25 @@ def _write_outputs(
         positive_class=config.evaluation.positive_class,
         folder=config.path(layout.PLOTS),
     )
+
+
+def _report_features(trainer: ModelTrainer, test: pd.DataFrame, importances: dict[str, float]) -> None:
+    from modelbook.evaluation.worth import feature_worth
+
+    config = trainer.config
+    if not config.evaluation.feature_report:
+        return
+    X, y = _divided(test, config)
+    worth = feature_worth(
+        trainer.model,
+        X,
+        y=y.to_numpy(),
+        task=config.project.task,
+        seed=config.training.seed,
+        importances=importances,
+    )
+    with whole_file(config.path(layout.FEATURE_REPORT)) as temporary:
+        worth.to_csv(temporary, index=False)
 
 
 def _as_json(metrics: dict[str, float]) -> bytes:

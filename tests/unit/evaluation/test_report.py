@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -155,3 +156,23 @@ def test_undefined_numbers_are_dashes(run, regression_predictions):
     )
     assert "RMSE \N{EN DASH}" in text_of(page)
     assert "nan" not in text_of(page).lower()
+
+
+def test_what_each_feature_is_worth(content, hostile_name):
+    """The report has a table of it where it was asked for; names in it are text."""
+    assert "What each feature is worth" not in render_report(content)
+    worth = pd.DataFrame(
+        {
+            "feature": ["bmi", hostile_name],
+            "metric": "rmse",
+            "worth": [12.5, -0.25],
+            "spread": [1.5, 0.5],
+            "rows": 240,
+            "repeats": 5,
+        }
+    )
+    page = render_report(replace(content, worth=worth))
+    assert hostile_name not in page
+    assert "How much worse rmse gets on 240 test rows" in text_of(page)
+    assert 'value="1.0000"' in page
+    assert page.count("<meter") == 1
