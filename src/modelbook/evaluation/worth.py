@@ -1,6 +1,6 @@
 """What each feature is worth: how much worse held-out rows are predicted once its values are shuffled."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ Array = npt.NDArray[Any]
 
 WORTH_COLUMNS = ("feature", "metric", "worth", "spread", "rows", "repeats")
 _REPEATS = 5
-# A forest of 300 trees predicts so many rows in half a second: with ten features 240 rows, five times.
-_PREDICTIONS = 12_000
+# A forest of 300 trees predicts so many rows in half a second: with ten features five times 160.
+_PREDICTIONS = 8_000
 _FEWEST_ROWS = 100
 _MOST_ROWS = 1000
 _MOST_FEATURES = 100
+_CELLS = 4_000_000  # 32 MB
 
 
 def feature_worth(
@@ -30,10 +31,10 @@ def feature_worth(
 ) -> pd.DataFrame:
     """Return what each feature is worth on held-out rows, the most first.
 
-    A feature's values are shuffled among the rows, five times; its worth is by how much the metric gets
-    worse: rmse for regression, log_loss for classes, or accuracy where the estimator gives no probabilities.
-    The features that one text column became are shuffled together. At most 12,000 predictions are made, or
-    100 rows five times for each of 100 features.
+    Five times, rows are drawn and a feature's values are shuffled among them; its worth is by how much the
+    metric gets worse: rmse for regression, log_loss for classes, or accuracy where the estimator gives no
+    probabilities. The draws have no row in common where there are enough. The features that one text column
+    became are shuffled together. About 8,000 predictions are made, or five times 100 for each feature.
 
     Args:
         model: A fitted pipeline of features and estimator, whose `n_jobs` are 1.
@@ -41,63 +42,86 @@ def feature_worth(
         y: Their target, `(n_rows,)`.
         task: What the model predicts.
         seed: The seed of rows and shuffles.
-        importances: The model's own; where there are more features than 100, the first of them are looked at.
+        importances: The model's own; where there are over 100 features, the first of them are looked at.
 
     Returns:
-        `feature`, `metric`, `worth` (mean over the repeats, in the metric's unit; about 0 or below for a
-        feature that helps nothing), `spread` (standard deviation over the repeats), `rows`, `repeats`.
+        `feature`, `metric`, `worth` (mean over the draws, in the metric's unit; about 0 or below for
+        a feature that helps nothing), `spread` (standard deviation over the draws), `rows` (of a draw) and
+        `repeats`.
 
     Source:
         L. Breiman, "Random Forests", Machine Learning 45 (2001) 5-32, section 10.
     """
     groups = _chosen(_groups(model["features"]), importances)
     rng = np.random.default_rng(seed)
-    rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _PREDICTIONS // (_REPEATS * max(len(groups), 1))))
-    chosen = np.sort(rng.permutation(len(X))[:rows])
+    wanted = min(_MOST_ROWS, _PREDICTIONS // (_REPEATS * max(len(groups), 1)))
+    rows = min(len(X), max(_FEWEST_ROWS, wanted))
+    drawn = np.resize(rng.permutation(len(X)), _REPEATS * rows)
     with threadpool_limits(1, user_api="blas"):
-        matrix = model["features"].transform(X.iloc[chosen])
-        judge = _Judge(model["estimator"], y[chosen], task)
-        losses = {name: judge.losses(matrix, columns, rng) for name, columns in groups.items()}
+        matrix = model["features"].transform(X.iloc[drawn])
+        judge = _Judge(model["estimator"], y[drawn], task)
+        scores = judge.scores([matrix])[0]
+        losses = dict(_losses(matrix, groups, judge=judge, rng=rng))
+    sign = 1 if judge.metric in LOWER_IS_BETTER else -1
     found = [
-        (name, judge.metric, float(loss.mean()), float(loss.std(ddof=1)), len(chosen), _REPEATS)
+        (name, judge.metric, float((sign * (loss - scores)).mean()), float((loss - scores).std(ddof=1)))
         for name, loss in losses.items()
     ]
-    table = pd.DataFrame(found, columns=list(WORTH_COLUMNS))
+    table = pd.DataFrame(found, columns=list(WORTH_COLUMNS[:4])).assign(rows=rows, repeats=_REPEATS)
     return table.sort_values("worth", ascending=False, kind="stable", ignore_index=True)
 
 
+def _losses(
+    matrix: Array, groups: dict[str, list[int]], *, judge: "_Judge", rng: np.random.Generator
+) -> Iterator[tuple[str, Array]]:
+    """Yield each feature with the metric of each draw, its values shuffled."""
+    # Many features in one call: a forest takes a call a tree, which a few hundred rows do not pay back.
+    at_once = max(1, _CELLS // max(matrix.size, 1))
+    waiting = list(groups.items())
+    for batch in (waiting[start : start + at_once] for start in range(0, len(waiting), at_once)):
+        scores = judge.scores([_shuffled(matrix, columns, rng) for _, columns in batch])
+        yield from zip((name for name, _ in batch), scores, strict=True)
+
+
+def _shuffled(matrix: Array, columns: list[int], rng: np.random.Generator) -> Array:
+    """Return a matrix with columns shuffled within each draw."""
+    shuffled = matrix.copy()
+    for block in np.split(shuffled, _REPEATS):
+        block[:, columns] = block[rng.permutation(len(block))][:, columns]
+    return shuffled
+
+
 class _Judge:
-    """Says what an estimator loses on rows whose features were shuffled."""
+    """Says how well an estimator predicts each draw."""
 
     def __init__(self, estimator: Any, y: Array, task: Task) -> None:
         self._estimator = estimator
-        self._y = y
+        self._targets = np.split(y, _REPEATS)
         self._task: Task = task
         self._has_probabilities = task == "classification" and hasattr(estimator, "predict_proba")
-        worse_by = "log_loss" if self._has_probabilities else "accuracy"
-        self.metric = "rmse" if task == "regression" else worse_by
+        of_classes = "log_loss" if self._has_probabilities else "accuracy"
+        self.metric = "rmse" if task == "regression" else of_classes
 
-    def losses(self, matrix: Array, columns: list[int], rng: np.random.Generator) -> Array:
-        """Return how much worse the metric is for each shuffle, `(n_repeats,)`."""
-        shuffled = np.tile(matrix, (_REPEATS + 1, 1))  # the rows as they are come first
-        for block in np.split(shuffled, _REPEATS + 1)[1:]:
-            block[:, columns] = block[rng.permutation(len(block))][:, columns]
-        scores = self._scores(shuffled)
-        worse: Array = scores[1:] - scores[0]
-        return worse if self.metric in LOWER_IS_BETTER else -worse
+    def scores(self, matrices: list[Array]) -> Array:
+        """Return the metric of each matrix and draw, `(n_matrices, n_repeats)`."""
+        stacked = np.concatenate(matrices)
+        parts = len(matrices) * _REPEATS
+        if self._has_probabilities:
+            probabilities = self._estimator.predict_proba(stacked)
+            predicted = self._estimator.classes_[probabilities.argmax(axis=1)]
+            chances: list[Array | None] = list(np.split(probabilities, parts))
+        else:
+            predicted = self._estimator.predict(stacked)
+            chances = [None] * parts
+        scores = [
+            self._score(*part)
+            for part in zip(self._targets * len(matrices), np.split(predicted, parts), chances, strict=True)
+        ]
+        return np.array(scores).reshape(len(matrices), _REPEATS)
 
-    def _scores(self, matrix: Array) -> Array:
-        """Return the metric of the rows as they are, and of each shuffle."""
-        if not self._has_probabilities:
-            predicted = np.split(self._estimator.predict(matrix), _REPEATS + 1)
-            return np.array([self._score(part, None) for part in predicted])
-        probabilities = np.split(self._estimator.predict_proba(matrix), _REPEATS + 1)
-        classes = self._estimator.classes_
-        return np.array([self._score(classes[part.argmax(axis=1)], part) for part in probabilities])
-
-    def _score(self, predicted: Array, probabilities: Array | None) -> float:
-        classes = self._estimator.classes_.tolist() if self._has_probabilities else ()
-        scores = compute_metrics(self._task, self._y, predicted, probabilities=probabilities, classes=classes)
+    def _score(self, y: Array, predicted: Array, probabilities: Array | None) -> float:
+        classes = () if probabilities is None else self._estimator.classes_.tolist()
+        scores = compute_metrics(self._task, y, predicted, probabilities=probabilities, classes=classes)
         return scores[self.metric]
 
 

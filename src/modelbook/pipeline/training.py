@@ -208,7 +208,7 @@ def _report_features(trainer: ModelTrainer, test: pd.DataFrame, importances: dic
     config = trainer.config
     if not config.evaluation.feature_report:
         return
-    X, y = _divided(test, config)
+    X, y = divided(test, config)
     worth = feature_worth(
         trainer.model,
         X,
