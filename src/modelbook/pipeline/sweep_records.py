@@ -16,7 +16,7 @@ _STATES: tuple[TrialState, ...] = ("complete", "pruned", "failed")
 _JUDGED = {
     "worse": "the difference is larger than its noise",
     "better": "there that one does better, beyond its noise",
-    "the same": "both predict the same",
+    "the same": "there they do equally well",
     "not sure": "the difference is no larger than its noise",
 }
 
