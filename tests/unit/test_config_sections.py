@@ -94,6 +94,29 @@ def mistakes(settings):
             "evaluation.thresholds: no regression metrics: accuracy",
         ),
         (
+            {"evaluation": {"gate": {"slices": [{"column": "area", "thresholds": {}}]}}},
+            (
+                "evaluation.gate.slices.0.thresholds: dictionary should have at least 1 item after "
+                "validation, not 0, got {}"
+            ),
+        ),
+        (
+            {"evaluation": {"gate": {"slices": [{"column": "area", "thresholds": {"rmse": {}}}]}}},
+            "evaluation.gate.slices.0.thresholds.rmse: a slice's threshold needs min, max or max_worse",
+        ),
+        (
+            {"evaluation": {"gate": {"slices": [{"column": "area", "thresholds": {"f1": {"min": 0.5}}}]}}},
+            "evaluation.gate.slices.0.thresholds: no regression metrics: f1",
+        ),
+        (
+            {"evaluation": {"gate": {"promotion": {"metric": "roc_auc"}}}},
+            "evaluation.gate.promotion.metric: roc_auc is no regression metric",
+        ),
+        (
+            {"evaluation": {"gate": {"promotion": {"resamples": 9999}}}},
+            "evaluation.gate.promotion.resamples: input should be greater than or equal to 10000, got 9999",
+        ),
+        (
             {"evaluation": {"positive_class": 0.5}},
             "evaluation.positive_class: a class is text, a whole number, true or false, got 0.5",
         ),
@@ -174,3 +197,36 @@ def test_settings_of_the_chosen_algorithm():
     }
     assert load_config({"model": settings}).model.chosen == {"alpha": 2}
     assert load_config({"model": {"algorithm": "ridge"}}).model.chosen == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "bins", "mistake"),
+    [
+        ("aera", None, "column: data.schema has no column 'aera'"),
+        ("area", None, "bins: 'area' is a float column: say into how many groups it is cut"),
+        ("built", None, "bins: 'built' is a datetime column: say into how many groups it is cut"),
+        ("town", 3, "bins: 'town' is a string column: its values are the groups"),
+        ("rooms", None, None),
+        ("rooms", 3, None),
+    ],
+)
+def test_a_slice_fits_its_column(column, bins, mistake):
+    """A slice is over a column of the schema, and only what can be cut is cut."""
+    types = {"area": "float", "built": "datetime", "town": "string", "rooms": "integer", "target": "float"}
+    part = {"column": column, "bins": bins, "thresholds": {"rmse": {"max": 1}}}
+    settings = {
+        "data": {"schema": {name: {"type": kind} for name, kind in types.items()}},
+        "evaluation": {"gate": {"slices": [part]}},
+    }
+    if mistake is None:
+        assert load_config(settings).evaluation.gate.slices[0].bins == bins
+    else:
+        assert mistakes(settings) == (f"evaluation.gate.slices.0.{mistake}",)
+
+
+def test_a_column_has_one_slice():
+    """Two slices over one column would give two checks one name."""
+    part = {"column": "town", "thresholds": {"rmse": {"max": 1}}}
+    assert mistakes({"evaluation": {"gate": {"slices": [part, part]}}}) == (
+        "evaluation.gate.slices.1.column: 'town' has a slice already",
+    )

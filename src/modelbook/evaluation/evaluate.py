@@ -64,6 +64,6 @@ class ModelEvaluator:
         decision = judge(metrics, self.config)
         return {
             "metrics": metrics,
-            "threshold_checks": {check.name: check.passed for check in decision.checks},
+            "threshold_checks": decision.answers,
             "all_checks_passed": decision.passed,
         }

@@ -1,7 +1,7 @@
-"""The gate: a model's test metrics held against the thresholds of the settings."""
+"""The gate: a model's test metrics held against the thresholds, and the verdict on all that was asked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from modelbook.config import ConfigLike, Threshold, load_config
 from modelbook.records import GateCheck, GateDecision, GateVerdict
@@ -30,12 +30,48 @@ def judge(metrics: Mapping[str, float], config: ConfigLike) -> GateDecision:
         >>> decision.verdict.value, decision.checks[0].name
         ('passed', 'rmse_threshold')
     """
+    return decide(check_thresholds(metrics, config))
+
+
+def check_thresholds(metrics: Mapping[str, float], config: ConfigLike) -> tuple[GateCheck, ...]:
+    """Return a check for each of `evaluation.thresholds`, as `judge` has them.
+
+    Raises:
+        ConfigError: The settings are wrong.
+    """
     thresholds = load_config(config).evaluation.thresholds
-    checks = tuple(_check(name, metrics.get(name), limits) for name, limits in thresholds.items())
-    if not checks:
-        return GateDecision(verdict=GateVerdict.NONE, checks=())
-    passed = all(check.passed for check in checks)
-    return GateDecision(verdict=GateVerdict.PASSED if passed else GateVerdict.REJECTED, checks=checks)
+    return tuple(_check(name, metrics.get(name), limits) for name, limits in thresholds.items())
+
+
+def decide(checks: Iterable[GateCheck]) -> GateDecision:
+    """Return the verdict that checks come to: rejected as soon as one fails, passed when one vouches.
+
+    A smoke test that passes vouches for the package and not for what the model is worth; with nothing else
+    judged the verdict is `none`.
+
+    Example:
+        >>> works = GateCheck(
+        ...     name="smoke_test", kind="smoke_test", metric="x", value=0, min=None, max=0, passed=True
+        ... )
+        >>> fails = works.model_copy(update={"passed": False})
+        >>> decide([works]).verdict.value, decide([fails]).verdict.value
+        ('none', 'rejected')
+    """
+    asked = tuple(checks)
+    if any(check.passed is False for check in asked):
+        return GateDecision(verdict=GateVerdict.REJECTED, checks=asked)
+    vouches = any(check.passed and check.kind != "smoke_test" for check in asked)
+    return GateDecision(verdict=GateVerdict.PASSED if vouches else GateVerdict.NONE, checks=asked)
+
+
+def is_within(value: float, least: float | None, most: float | None) -> bool:
+    """Return whether a value keeps to its limits, which are themselves accepted.
+
+    Example:
+        >>> is_within(1.0, None, 1.0), is_within(1.1, None, 1.0)
+        (True, False)
+    """
+    return (least is None or value >= least) and (most is None or value <= most)
 
 
 def held_out_metrics(recorded: Mapping[str, float]) -> dict[str, float]:
@@ -60,7 +96,5 @@ def _check(metric: str, value: float | None, limits: Threshold) -> GateCheck:
         value=measured,
         min=limits.min,
         max=limits.max,
-        passed=measured is not None
-        and (limits.min is None or measured >= limits.min)
-        and (limits.max is None or measured <= limits.max),
+        passed=measured is not None and is_within(measured, limits.min, limits.max),
     )

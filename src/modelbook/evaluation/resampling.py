@@ -22,6 +22,7 @@ _MOST_UNITS = 100_000
 _EXACT_AREA_ROWS = 10_000
 _DRAWS = 65_536  # a weight takes two random bytes
 _DRAWS_A_WORD = 4
+_DRAWS_A_TASK = 8
 _LARGEST_WEIGHT = 8  # Poisson(1) exceeds it once in 890,000 draws
 
 
@@ -81,8 +82,8 @@ def paired_differences(
     ]
     names = [name for name in sides[0][0] if not any(math.isnan(values[name]) for values, _ in sides)]
     measures = [weighted[name] for _, weighted in sides for name in names]
-    drawn = _resample(len(first), measures, resamples=resamples, seed=seed, threads=threads)
-    ends = _percentiles(drawn[:, len(names) :] - drawn[:, : len(names)], level)
+    drawn = resample(len(first), measures, resamples=resamples, seed=seed, threads=threads)
+    ends = percentiles(drawn[:, len(names) :] - drawn[:, : len(names)], level)
     return [
         Difference(
             metric=name,
@@ -122,10 +123,10 @@ def metric_intervals(
     """
     values, weighted = _side(predictions, task, metrics, classes=classes, positive_class=positive_class)
     known = {name: value for name, value in values.items() if not math.isnan(value)}
-    drawn = _resample(
+    drawn = resample(
         len(predictions), [weighted[name] for name in known], resamples=resamples, seed=seed, threads=threads
     )
-    ends = _percentiles(drawn, level)
+    ends = percentiles(drawn, level)
     return {name: (value, *end) for (name, value), end in zip(known.items(), ends, strict=True)}
 
 
@@ -160,18 +161,32 @@ def _side(
     return wanted, weighted
 
 
-def _resample(n_rows: int, measures: Sequence[Measure], *, resamples: int, seed: int, threads: int) -> Floats:
-    """Return what is measured in each resample, shape `(resamples, n_measures)`."""
+def resample(n_rows: int, measures: Sequence[Measure], *, resamples: int, seed: int, threads: int) -> Floats:
+    """Return what is measured in each resample, shape `(resamples, n_measures)`.
+
+    Args:
+        n_rows: The rows to draw from.
+        measures: From weights, `(n_weightings, n_rows)`, to values.
+        resamples: How often the rows are drawn.
+        seed: Of the draws; the number of threads does not show in the result.
+        threads: Threads to work with.
+
+    Example:
+        >>> drawn = resample(3, [lambda weights: weights.sum(axis=1)], resamples=4, seed=0, threads=1)
+        >>> drawn.shape
+        (4, 1)
+    """
     if not measures:
         return np.empty((resamples, 0))
     blocked, n_units = _in_blocks(measures, n_rows, seed)
     at_once = max(1, min(resamples, _WEIGHTS_AT_ONCE // n_units))
     sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
-    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
+    draws = list(zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True))
+    tasks = [draws[start : start + _DRAWS_A_TASK] for start in range(0, len(draws), _DRAWS_A_TASK)]
     work = partial(_measured, n_units=n_units, measures=blocked)
     # One thread of BLAS for each of ours: more would wait for each other, and might sum in another order.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(work, sizes, seeds)))
+        return np.concatenate(list(pool.map(work, tasks)))
 
 
 def _in_blocks(measures: Sequence[Measure], n_rows: int, seed: int) -> tuple[list[Measure], int]:
@@ -192,18 +207,26 @@ def _in_blocks(measures: Sequence[Measure], n_rows: int, seed: int) -> tuple[lis
 
 
 def _measured(
-    size: int, seed: np.random.SeedSequence, *, n_units: int, measures: Sequence[Measure]
+    draws: Sequence[tuple[int, np.random.SeedSequence]], *, n_units: int, measures: Sequence[Measure]
 ) -> Floats:
-    weights = _poisson_weights((size, n_units), seed)
-    return np.column_stack([measure(weights) for measure in measures])
+    """Return what is measured, for several times as many resamples as their weights fit into memory at once.
+
+    The weights are put where the last ones were: asking for new memory each time takes as long as the draws.
+    """
+    place = np.empty((draws[0][0], n_units))
+    found = []
+    for size, seed in draws:
+        weights = _draw_weights(place[:size], seed)
+        found.append(np.column_stack([measure(weights) for measure in measures]))
+    return np.concatenate(found)
 
 
-def _poisson_weights(shape: tuple[int, int], seed: np.random.SeedSequence) -> Floats:
-    """Return draws from the Poisson distribution of mean 1, exact to 1 / 65,536 in each probability."""
-    n_weights = shape[0] * shape[1]
-    words = np.random.SFC64(seed).random_raw(-(-n_weights // _DRAWS_A_WORD))
-    draws = words.astype("<u8", copy=False).view("<u2")[:n_weights]
-    return np.take(_POISSON, draws, mode="clip").reshape(shape)  # quicker than checking each index
+def _draw_weights(place: Floats, seed: np.random.SeedSequence) -> Floats:
+    """Fill an array with draws from the Poisson distribution of mean 1, exact to 1 / 65,536."""
+    words = np.random.SFC64(seed).random_raw(-(-place.size // _DRAWS_A_WORD))
+    draws = words.astype("<u8", copy=False).view("<u2")[: place.size]
+    np.take(_POISSON, draws, out=place.reshape(-1), mode="clip")  # quicker than checking each index
+    return place
 
 
 def _poisson_table() -> Floats:
@@ -216,8 +239,13 @@ def _poisson_table() -> Floats:
 _POISSON = _poisson_table()
 
 
-def _percentiles(drawn: Floats, level: float) -> list[tuple[float | None, float | None]]:
-    """Return the ends of the middle `level` of each column, of the resamples that have the metric."""
+def percentiles(drawn: Floats, level: float) -> list[tuple[float | None, float | None]]:
+    """Return the ends of the middle `level` of each column, of the resamples that have the metric.
+
+    Example:
+        >>> percentiles(np.array([[0.0], [1.0], [2.0], [np.nan]]), 0.5)
+        [(0.5, 1.5)]
+    """
     return [_middle(column[np.isfinite(column)], level) for column in drawn.T]
 
 

@@ -62,6 +62,16 @@ class GateDecision(Record):
     checks: tuple[GateCheck, ...]
 
     @property
+    def missed(self) -> tuple[GateCheck, ...]:
+        """The checks that failed; those that were not judged are none of them."""
+        return tuple(check for check in self.checks if check.passed is False)
+
+    @property
+    def answers(self) -> dict[str, bool]:
+        """The answers by check, of those that were judged."""
+        return {check.name: check.passed for check in self.checks if check.passed is not None}
+
+    @property
     def passed(self) -> bool:
         """Whether the model may be registered."""
         return self.verdict is not GateVerdict.REJECTED
@@ -74,7 +84,7 @@ class EvaluationReport(Record):
         run_id: The run.
         uid: The same run's own id.
         metrics: The metrics on the test rows, without prefix.
-        threshold_checks: The answers by check.
+        threshold_checks: The answers by check, of those that were judged.
         all_checks_passed: Whether every answer was yes.
         gate: The verdict with the numbers.
     """
