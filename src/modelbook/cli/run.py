@@ -135,11 +135,12 @@ def _print(console: Console, outcome: "RunOutcome") -> None:
 
 def _print_gate(console: Console, outcome: "RunOutcome") -> None:
     gate = outcome.gate
+    is_asked = any(check.kind != "smoke_test" for check in gate.checks)
+    unjudged = sum(check.passed is None for check in gate.checks)
     why = (
-        ""
-        if gate.checks
-        else ": no thresholds are set; evaluation.thresholds in config/config.yaml takes them"
+        "" if is_asked else ": no thresholds are set; evaluation.thresholds in config/config.yaml takes them"
     )
+    why += f", {unjudged} of {len(gate.checks)} checks not judged" if unjudged else ""
     console.line(f"gate     {gate.verdict}{why}", style=_COLOURS.get(gate.verdict, "yellow"))
 
 

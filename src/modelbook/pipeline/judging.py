@@ -7,12 +7,12 @@ restored. It then adds to the same run, and one model digest is registered once.
 import pandas as pd
 
 from modelbook.config import Config
-from modelbook.errors import GateRejectedError
-from modelbook.evaluation.gate import held_out_metrics, judge
+from modelbook.evaluation.gate import decide, held_out_metrics
 from modelbook.evaluation.report import ReportContent, render_report
 from modelbook.files import write_whole
-from modelbook.logs import PipelineLogger, format_number
+from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
+from modelbook.pipeline.questions import check_run, rejection, say_verdict, smoke_checks
 from modelbook.pipeline.recording import attach_verdict, ensure_entered, record_verdict
 from modelbook.records import EvaluationReport, GateDecision, RunMetadata, ValidationReport
 from modelbook.registry.promotion import mend_interrupted
@@ -26,16 +26,17 @@ def judge_and_register(config: Config, log: PipelineLogger) -> None:
     """Judge the run whose outputs lie in the project, report on it, and register its model if it passes.
 
     Raises:
-        GateRejectedError: The model misses a threshold: recorded as rejected, and not registered.
+        ConfigError: A slice names a column that the test rows do not have, or cuts one that cannot be.
+        GateRejectedError: The model fails a check: recorded as rejected, and not registered.
         StorageError: The folder cannot be written or the disk is full.
     """
     mend_interrupted(config)
     metadata = RunMetadata.read(config.path(layout.METADATA))
-    gate = judge(held_out_metrics(metadata.metrics), config)
-    _say_verdict(gate, log)
     tracker = MLflowTracker(config, is_offline=_is_offline(config, metadata))
     try:
-        number = _enter(tracker, metadata, gate, config=config, log=log)
+        gate = _ask(tracker, metadata, config=config, log=log)
+        say_verdict(gate, log)
+        number = record_verdict(tracker, metadata, gate, config=config) if tracker.is_recording else None
         evaluation = _evaluation(metadata, gate, run_id=tracker.run_id)
         version = _register(metadata, evaluation, number, config=config)
         html = _report(metadata, gate, version, config=config)
@@ -56,16 +57,23 @@ def _is_offline(config: Config, metadata: RunMetadata) -> bool:
     return outbox_of(config, metadata.uid).exists or is_held_back(config)
 
 
-def _enter(
-    tracker: MLflowTracker, metadata: RunMetadata, gate: GateDecision, *, config: Config, log: PipelineLogger
-) -> str | None:
-    """Record run and verdict, and return the version that the store gives a passed model."""
+def _ask(
+    tracker: MLflowTracker, metadata: RunMetadata, *, config: Config, log: PipelineLogger
+) -> GateDecision:
+    """Return the verdict; while the packaged model is at work, the run is seen to be on record."""
+    with smoke_checks(config, metadata) as smoke:
+        checks = check_run(config, metadata)
+        _enter(tracker, metadata, config=config, log=log)
+        return decide((*checks, *smoke()))
+
+
+def _enter(tracker: MLflowTracker, metadata: RunMetadata, *, config: Config, log: PipelineLogger) -> None:
+    """See to it that the store, or its outbox, holds the run, which is then open to be added to."""
     if not tracker.is_recording:
         tracker.run_id = metadata.run_id
-        return None
+        return
     run_id = ensure_entered(tracker, metadata, config)
     log.info(f"judging run {metadata.run_name} ({run_id})")
-    return record_verdict(tracker, metadata, gate, config=config)
 
 
 def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> EvaluationReport:
@@ -73,7 +81,7 @@ def _evaluation(metadata: RunMetadata, gate: GateDecision, *, run_id: str) -> Ev
         run_id=run_id,
         uid=metadata.uid,
         metrics=held_out_metrics(metadata.metrics),
-        threshold_checks={check.name: check.passed for check in gate.checks},
+        threshold_checks=gate.answers,
         all_checks_passed=gate.passed,
         gate=gate,
     )
@@ -105,33 +113,3 @@ def _report(metadata: RunMetadata, gate: GateDecision, version: str | None, *, c
         version=version,
     )
     return render_report(content)
-
-
-def _say_verdict(gate: GateDecision, log: PipelineLogger) -> None:
-    for check in gate.checks:
-        value = "not measured" if check.value is None else format_number(check.value)
-        say = log.info if check.passed else log.warning
-        say(f"{check.metric} {value} ({_limits(check.min, check.max)}): {'ok' if check.passed else 'missed'}")
-    log.info(f"gate: {gate.verdict}" if gate.checks else "gate: none, since no thresholds are set")
-
-
-def _limits(minimum: float | None, maximum: float | None) -> str:
-    parts = [f"at least {minimum:g}"] if minimum is not None else []
-    return " and ".join(parts + ([f"at most {maximum:g}"] if maximum is not None else []))
-
-
-def rejection(gate: GateDecision) -> GateRejectedError:
-    """Return the error that a rejected model ends with: each missed check with its value and limits."""
-    missed = [check for check in gate.checks if not check.passed]
-    values = (
-        f"{check.metric} {'not measured' if check.value is None else format_number(check.value)}"
-        for check in missed
-    )
-    limits = (f"{check.metric} {_limits(check.min, check.max)}" for check in missed)
-    return GateRejectedError(
-        "the model misses a threshold: it is recorded as rejected and not registered",
-        where="evaluation.thresholds",
-        got=", ".join(values),
-        expected=", ".join(limits),
-        hint="improve the model, or change the threshold if it asks too much; see reports/report.html",
-    )
