@@ -49,6 +49,27 @@ def check_label(check: GateCheck) -> str:
     return METRIC_LABELS.get(check.metric, check.metric).removesuffix(", %")
 
 
+def label_of(check: GateCheck) -> str:
+    """Return what a check looks at, in words.
+
+    Example:
+        >>> check = GateCheck(
+        ...     name="x", kind="slice", metric="rmse", value=1, min=None, max=2, passed=True, group="area: n"
+        ... )
+        >>> label_of(check)
+        'RMSE, area: n'
+    """
+    if check.kind == "smoke_test":
+        return "Smoke test"
+    label = "Rows" if check.metric == "rows" else check_label(check)
+    return f"{label}, {check.group}" if check.group else label
+
+
+def answer_of(check: GateCheck) -> str:
+    """Return the answer in a word or two."""
+    return {True: "kept", False: "missed", None: "not judged"}[check.passed]
+
+
 def _limits(check: GateCheck) -> str:
     parts = [
         f"{words} {typography.number(limit)}"
@@ -74,7 +95,8 @@ def _templates() -> Environment:
         "duration": typography.duration,
         "moment": typography.moment,
         "size": typography.size,
-        "label": check_label,
+        "label_of": label_of,
+        "answer_of": answer_of,
         "limits": _limits,
         "cell": typography.cell,
     }

@@ -12,12 +12,15 @@ from ruamel.yaml import YAML
 
 from modelbook.config import METRICS
 from modelbook.evaluation import typography
+from modelbook.evaluation.checklist import checklist, headlines
 from modelbook.evaluation.gate import LOWER_IS_BETTER, held_out_metrics
-from modelbook.evaluation.page import METRIC_LABELS, check_label, png_source, render_page
+from modelbook.evaluation.page import METRIC_LABELS, label_of, png_source, render_page
 from modelbook.records import GateDecision, GateVerdict, RunMetadata, ValidationReport
 
 _MAX_WORST = 10
 _MAX_FEATURES = 20
+_MAX_NAMED = 5
+_NOTHING_ASKED = "The settings name no thresholds (evaluation.thresholds), so nothing was asked of the model."
 _COUNTS = {"train_samples", "test_samples"}
 _CAPTIONS = {
     "predicted_vs_actual": "Each test row by actual and predicted value. On the line a prediction is exact.",
@@ -74,6 +77,10 @@ def render_report(content: ReportContent) -> str:
         version=content.version,
         previous=content.previous,
         sentence=_sentence(content.gate),
+        headlines=headlines(content.gate.checks),
+        checklist=checklist(content.gate.checks),
+        level=next((check.level for check in content.gate.checks if check.level), None),
+        has_slices=any(check.kind == "slice" for check in content.gate.checks),
         metrics=_metric_rows(run, content.previous),
         changes=_changes(run, content.previous),
         has_other_data=content.previous is not None and content.previous.lineage.data != run.lineage.data,
@@ -146,13 +153,23 @@ def _judgement(name: str, change: float | None) -> str:
 
 
 def _sentence(gate: GateDecision) -> str:
-    missed = [check for check in gate.checks if not check.passed]
+    missed = gate.missed
+    is_of_thresholds = all(check.kind == "threshold" for check in gate.checks)
+    noun = "thresholds" if is_of_thresholds else "checks"
+    if missed:
+        names = "; ".join(label_of(check) for check in missed[:_MAX_NAMED])
+        further = len(missed) - _MAX_NAMED
+        names += f"; and {further:,} more" if further > 0 else ""
+        return f"{len(missed)} of {len(gate.checks)} {noun} missed: {names}."
     if gate.verdict is GateVerdict.NONE:
-        return "The settings name no thresholds (evaluation.thresholds), so nothing was asked of the model."
-    if not missed:
-        return "Every threshold is kept."
-    names = ", ".join(check_label(check) for check in missed)
-    return f"{len(missed)} of {len(gate.checks)} thresholds missed: {names}."
+        return _NOTHING_ASKED if not _is_asked(gate) else "Nothing that was asked could be judged."
+    unjudged = sum(check.passed is None for check in gate.checks)
+    kept = f"Every {noun.removesuffix('s')} is kept"
+    return f"{kept}, but for {unjudged} that could not be judged." if unjudged else f"{kept}."
+
+
+def _is_asked(gate: GateDecision) -> bool:
+    return any(check.kind != "smoke_test" for check in gate.checks)
 
 
 def _changes(run: RunMetadata, previous: RunMetadata | None) -> list[tuple[str, str, str]]:
