@@ -29,6 +29,10 @@ _EXAMPLE_THRESHOLDS: dict[Task, dict[str, dict[str, float]]] = {
     "regression": {"r2_score": {"min": 0.7}},
     "classification": {"accuracy": {"min": 0.9}},
 }
+_DECIDING: dict[Task, str] = {
+    "regression": "rmse",
+    "classification": "log_loss, or accuracy where a model has no probabilities",
+}
 _HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "random_forest": {"n_estimators": 300},
     "extra_trees": {"n_estimators": 300},
@@ -120,6 +124,8 @@ def _values(settings: ProjectSettings, profile: Profile) -> dict[str, Any]:
         "hyperparameters": _HYPERPARAMETERS | {"random_forest": settings.hyperparameters},
         "notes": _NOTES,
         "metrics": METRICS[profile.task],
+        "example_slice_metric": METRICS[profile.task][0],
+        "deciding": _DECIDING[profile.task],
         "example_thresholds": _EXAMPLE_THRESHOLDS[profile.task],
         "example_column": next(iter(counts), "income"),
     }
