@@ -36,6 +36,7 @@ from harness import Row, environment, show
 from modelbook.config import MetricName, PromotionConfig
 from modelbook.evaluation import resampling
 from modelbook.evaluation.challenge import challenge
+from modelbook.evaluation.difference import LEVEL, RESAMPLES
 from modelbook.evaluation.weighted import SumMeasure
 from modelbook.records import GateCheck
 
@@ -143,8 +144,8 @@ def share_promoted(actual: Floats, production: Floats, made: Floats, *, draws: i
     rows = np.random.default_rng(seed).integers(0, len(actual), (draws, TEST_ROWS))
     squares = np.column_stack([*(production[rows] ** 2), *(made[rows] ** 2), np.ones(TEST_ROWS)])
     rmses = SumMeasure(squares, lambda sums: np.sqrt(sums[:, :-1] / sums[:, -1:]))
-    drawn = resampling.resample(TEST_ROWS, [rmses], resamples=resampling.RESAMPLES, seed=0, threads=2)
-    ends = resampling.percentiles(drawn[:, draws:] - drawn[:, :draws], resampling.LEVEL)
+    drawn = resampling.resample(TEST_ROWS, [rmses], resamples=RESAMPLES, seed=0, threads=2)
+    ends = resampling.percentiles(drawn[:, draws:] - drawn[:, :draws], LEVEL)
     for (_, upper), chosen in zip(ends[:ASKED], rows, strict=False):
         check = asked_itself(actual[chosen], production[chosen], made[chosen])
         if not np.isclose(check.upper, upper) or check.passed != (upper < 0):

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from modelbook.config import SliceConfig, SliceThreshold, Task
 from modelbook.errors import ConfigError
+from modelbook.evaluation.difference import LEVEL
 from modelbook.evaluation.gate import LOWER_IS_BETTER, is_within
 from modelbook.evaluation.metrics import Label, columns_of, compute_metrics, positive_position
-from modelbook.evaluation.resampling import LEVEL, metric_intervals
+from modelbook.evaluation.resampling import metric_intervals
 from modelbook.evaluation.weighted import SumMeasure, weighted_metrics
 from modelbook.records import GateCheck
 
