@@ -101,4 +101,6 @@ def rejection(gate: GateDecision) -> GateRejectedError:
 
 
 def _subject(check: GateCheck) -> str:
+    if check.kind == "smoke_test":
+        return "smoke test: difference"
     return f"{check.metric} of {check.group}" if check.group else check.metric
