@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from modelbook.config import Config
@@ -91,3 +91,17 @@ def format_number(value: float) -> str:
         ('48677', '0.8123')
     """
     return f"{value:.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.4g}"
+
+
+def format_age(age: timedelta) -> str:
+    """Return how long ago something was, in the largest whole unit.
+
+    Example:
+        >>> format_age(timedelta(hours=50)), format_age(timedelta(seconds=30))
+        ('2 d', '30 s')
+    """
+    seconds = max(int(age.total_seconds()), 0)
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {name}"
+    return f"{seconds} s"

@@ -326,3 +326,35 @@ def test_what_people_read(project, modelbook, name):
     assert shown[1].split("\t")[-1] == "first"
     listed = modelbook("-C", project.root, "models").stdout
     assert "\tProduction\t" in listed
+
+
+def test_one_version_in_full(tell, name):
+    """A version in full says what it is worth, where it stands, what the gate asked and where it is from."""
+    tell("promote", name, "2", "--to", "production")
+    code, found = tell("models", f"{name}/2")
+    assert (code, found["stage"], found["aliases"], found["gate"]) == (
+        0,
+        "Production",
+        ["production"],
+        "passed",
+    )
+    assert found["checks"][0]["name"] == "rmse_threshold"
+    lineage = found["lineage"]
+    assert lineage["code"]["commit"] == found["commit"]
+    assert [entry["path"] for entry in lineage["data"]][1:] == [
+        "data/processed/train.parquet",
+        "data/processed/test.parquet",
+    ]
+    assert lineage["params"]["max_depth"] == "12"
+    assert tell("models", f"{name}/9")[0] == 5
+
+
+def test_a_version_in_full_for_people(project, modelbook, name):
+    """The same as lines of names and values."""
+    shown = modelbook("-C", project.root, "models", f"{name}/1").stdout
+    lines = dict(line.split("\t", 1) for line in shown.splitlines() if "\t" in line)
+    assert lines["algorithm"] == "random_forest"
+    assert lines["rmse_threshold"] == "passed"
+    listed = modelbook("-C", project.root, "models").stdout.splitlines()
+    assert listed[0].split("\t")[-4:] == ["age", "size", "commit", "run"]
+    assert len(listed) == 4

@@ -9,8 +9,11 @@ from modelbook.cli.console import Console
 from modelbook.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from modelbook.pipeline.version import VersionDetail
     from modelbook.registry.listing import VersionSummary
 
+_COLUMNS = ("version", "local", "stage", "aliases", "gate")
+_FURTHER = ("age", "size", "commit", "run")
 _SHOWN = {"regression": ("rmse", "r2_score"), "classification": ("accuracy", "f1")}
 
 
@@ -22,18 +25,15 @@ def models(
 ) -> None:
     """List registered versions, or show one in full."""
     from modelbook.config import load_config
-    from modelbook.registry.listing import find_version, list_versions
+    from modelbook.pipeline.version import describe_version
+    from modelbook.registry.listing import list_versions
 
     console: Console = context.obj
     config = load_config(Path.cwd())
     if ref and "/" in ref:
-        _show(console, find_version(config, ref))
+        _show(console, describe_version(config, ref))
         return
     found = list_versions(config, ref)
-    if not found and ref:
-        raise NotFoundError(
-            "there is no such model", where=ref, hint="`modelbook models` lists what there is"
-        )
     console.document([version.model_dump(mode="json") for version in found])
     if not found and ref:
         raise NotFoundError(
@@ -44,15 +44,38 @@ def models(
         return
     names = _SHOWN[config.project.task]
     rows = [_row(version, names) for version in found]
-    console.table(("version", "local", "stage", "gate", *names, "created", "size", "run"), rows)
+    console.table(_COLUMNS + names + _FURTHER, rows)
 
 
-def _show(console: Console, version: "VersionSummary") -> None:
-    content = version.model_dump(mode="json")
-    console.document(content)
+def _show(console: Console, detail: "VersionDetail") -> None:
+    lineage = detail.lineage.model_dump(mode="json") if detail.lineage else None
+    content = detail.summary.model_dump(mode="json")
+    checks = [check.model_dump(mode="json") for check in detail.checks]
+    console.document(content | {"checks": checks, "lineage": lineage})
     metrics = content.pop("metrics")
     rows = [(key, "-" if value in (None, []) else value) for key, value in content.items()]
-    console.table(("", ""), [*rows, *metrics.items()])
+    console.table(("", ""), [*rows, *metrics.items(), *_origin(detail)])
+
+
+def _origin(detail: "VersionDetail") -> list[tuple[str, object]]:
+    """Return the lines that say what a version came from."""
+    checks = [(check.name, "passed" if check.passed else "MISSED") for check in detail.checks]
+    if (lineage := detail.lineage) is None:
+        return [*checks, ("lineage", "nothing is on record")]
+    changes = "with changes that were not committed" if lineage.code.is_dirty else "as committed"
+    return [
+        *checks,
+        ("algorithm", lineage.algorithm),
+        ("target", lineage.target),
+        ("inputs", ", ".join(column.name for column in lineage.inputs)),
+        ("code", f"{lineage.code.branch or '-'}, {changes}"),
+        *((version.path, f"md5 {version.md5}") for version in lineage.data),
+        ("settings", f"sha256 {lineage.config_sha256}"),
+        ("packages", f"sha256 {lineage.environment.sha256}, Python {lineage.environment.python}"),
+        ("seeds", ", ".join(f"{name} {seed}" for name, seed in lineage.seeds.items())),
+        ("command", lineage.command),
+        ("host", lineage.host),
+    ]
 
 
 def _named(version: "VersionSummary") -> str:
@@ -62,16 +85,18 @@ def _named(version: "VersionSummary") -> str:
 
 
 def _row(version: "VersionSummary", names: tuple[str, ...]) -> tuple[str, ...]:
-    from modelbook.logs import format_number
+    from modelbook.logs import format_age, format_number, now
 
     values = (version.metrics.get(name) for name in names)
     return (
         _named(version),
         version.local_version or "-",
         version.stage,
+        ", ".join(version.aliases) or "-",
         version.gate or "-",
         *("-" if value is None else format_number(value) for value in values),
-        version.created_at.astimezone().strftime("%Y-%m-%d %H:%M"),
+        format_age(now() - version.created_at),
         f"{version.size_bytes / 1e6:.1f} MB" if version.size_bytes else "-",
+        (version.commit or "-")[:8],
         (version.run_id or "-")[:8],
     )

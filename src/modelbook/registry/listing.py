@@ -1,21 +1,27 @@
 """Every registered version of a project's models: the local registry and MLflow's, side by side."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelbook.config import Config
 from modelbook.errors import NotFoundError, StoreAwayError
+from modelbook.evaluation.gate import held_out_metrics
 from modelbook.logs import PipelineLogger
-from modelbook.records import ModelVersion, Record
+from modelbook.records import ModelVersion, Record, Stage
 from modelbook.registry.promotion import mend_interrupted
+from modelbook.registry.reference import PRODUCTION, STAGING
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
+from modelbook.tracking.journal import kept_runs
+from modelbook.tracking.lifecycle import STAGE_TAG
 from modelbook.tracking.outbox import began, waiting_events
 from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion as MLflowVersion
 
 
@@ -35,6 +41,8 @@ class VersionSummary(Record):
         run_id: The run that made it.
         digest: The digest of its fitted state.
         is_waiting: Whether it waits in the outbox for MLflow to give it a number.
+        commit: The git commit that it was made from, as far as it is known.
+        removed_at: When its local copy was removed to make room; None while it is there.
     """
 
     name: str
@@ -49,6 +57,8 @@ class VersionSummary(Record):
     run_id: str | None
     digest: str | None
     is_waiting: bool = False
+    commit: str | None = None
+    removed_at: datetime | None = None
 
 
 def list_versions(config: Config, name: str | None = None) -> list[VersionSummary]:
@@ -67,8 +77,12 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
     names = {entry.name for entry in local} | {name or config.tracking.model_name}
     remote = _in_mlflow_if_it_answers(config, sorted(names)) if config.training.enable_mlflow else []
     by_number = {(version.name, str(version.version)): version for version in remote}
-    known = [_merged(entry, by_number.pop((entry.name, entry.mlflow_version or ""), None)) for entry in local]
-    others = [_only_in_mlflow(version) for version in by_number.values()]
+    commits = {run.uid: run.lineage.code.commit for run in kept_runs(config)}
+    known = [
+        _merged(entry, by_number.pop((entry.name, entry.mlflow_version or ""), None), commits)
+        for entry in local
+    ]
+    others = _only_in_mlflow(config, list(by_number.values()))
     known, others = _with_waiting(known, config), others + _only_waiting(known, config, name)
     if name and not known and not others:
         raise NotFoundError("there is no such model", where=name, hint="`modelbook models` lists them")
@@ -156,12 +170,14 @@ def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:
                     break
 
 
-def _merged(entry: ModelVersion, remote: "MLflowVersion | None") -> VersionSummary:
+def _merged(
+    entry: ModelVersion, remote: "MLflowVersion | None", commits: Mapping[str, str | None]
+) -> VersionSummary:
     return VersionSummary(
         name=entry.name,
         version=entry.mlflow_version if remote else None,
         local_version=entry.version,
-        stage=entry.stage,
+        stage=_stage(remote) if remote else entry.stage,
         aliases=tuple(remote.aliases) if remote else (),
         gate=entry.gate,
         metrics=entry.metrics,
@@ -169,22 +185,53 @@ def _merged(entry: ModelVersion, remote: "MLflowVersion | None") -> VersionSumma
         size_bytes=entry.size_bytes,
         run_id=entry.run_id,
         digest=entry.model.digest if entry.model else None,
+        commit=commits.get(entry.uid or ""),
+        removed_at=entry.removed_at,
     )
 
 
-def _only_in_mlflow(remote: "MLflowVersion") -> VersionSummary:
-    aliases = tuple(remote.aliases)
-    stages = [stage for stage in ("Production", "Staging") if stage.lower() in aliases]
+def _stage(remote: "MLflowVersion") -> Stage:
+    """Return the stage that MLflow's aliases give a version; the tag says whether it ever had one."""
+    if PRODUCTION in remote.aliases:
+        return "Production"
+    if STAGING in remote.aliases:
+        return "Staging"
+    return "None" if remote.tags.get(STAGE_TAG, "None") == "None" else "Archived"
+
+
+def _only_in_mlflow(config: Config, versions: "list[MLflowVersion]") -> list[VersionSummary]:
+    """Return versions that other clones registered, with what the runs that made them tell."""
+    if not versions:
+        return []
+    client = open_client(config)
+    with store_errors(config.tracking_uri):
+        runs = {version.run_id: _run(client, version.run_id) for version in versions if version.run_id}
+    return [_of_others(version, runs.get(version.run_id or "")) for version in versions]
+
+
+def _run(client: "MlflowClient", run_id: str) -> "Run | None":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _of_others(remote: "MLflowVersion", run: "Run | None") -> VersionSummary:
     return VersionSummary(
         name=remote.name,
         version=str(remote.version),
         local_version=None,
-        stage=stages[0] if stages else "None",
-        aliases=aliases,
+        stage=_stage(remote),
+        aliases=tuple(remote.aliases),
         gate=remote.tags.get(GATE_TAG),
-        metrics={},
+        metrics=held_out_metrics(run.data.metrics) if run else {},
         created_at=datetime.fromtimestamp(remote.creation_timestamp / 1000, tz=UTC),
         size_bytes=None,
         run_id=remote.run_id,
         digest=remote.tags.get(DIGEST_TAG),
+        commit=run.data.tags.get("mlflow.source.git.commit") if run else None,
     )

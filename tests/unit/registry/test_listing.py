@@ -38,6 +38,11 @@ class Store:
         """Return a version with its aliases."""
         return next(found for found in self.versions if (found.name, found.version) == (name, number))
 
+    def get_run(self, run_id):
+        """Return a run with a commit and metrics."""
+        tags = {"mlflow.source.git.commit": f"commit of {run_id}"}
+        return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics={"test_rmse": 2.0, "train_rmse": 1.0}))
+
 
 class Page(list):
     token: str | None = None
@@ -123,7 +128,8 @@ def test_what_only_mlflow_has(config: Config, store):
     (version,) = list_versions(config)
     assert (version.stage, version.gate, version.digest) == ("Production", "passed", "c" * 64)
     assert version.created_at == BEGAN + timedelta(hours=3)
-    assert (version.metrics, version.size_bytes, version.run_id) == ({}, None, "run3")
+    assert (version.metrics, version.size_bytes, version.run_id) == ({"rmse": 2.0}, None, "run3")
+    assert version.commit == "commit of run3"
 
 
 def test_every_model_of_the_project(config: Config, store):
