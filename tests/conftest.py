@@ -481,13 +481,13 @@ def postgresql():
 def light_project():
     """Return a function that makes a project with three registered versions that nobody trained."""
 
-    def make(root: Path, *, store: Path | None = None, uri: str = "") -> Path:
-        """Make a project of the model `houses`, in MLflow too if a store to copy or an address is given."""
+    def make(root: Path, *, store: Path | None = None, uri: str = "", name: str = "houses") -> Path:
+        """Make a project with a model of a name, in MLflow too if a store to copy or an address is given."""
         from modelbook.registry.registry import ModelRegistry
 
         (root / "config").mkdir(parents=True)
         has_mlflow = bool(store or uri)
-        tracking = f"model_name: houses, uri: {uri}" if uri else "model_name: houses"
+        tracking = f"model_name: {name}, uri: {uri}" if uri else f"model_name: {name}"
         settings = f"tracking: {{{tracking}}}\ntraining: {{enable_mlflow: {str(has_mlflow).lower()}}}\n"
         (root / "config/config.yaml").write_text(settings)
         if store:
@@ -509,10 +509,10 @@ def _registered_in_mlflow(config):
     from modelbook.tracking.store import open_client
     from modelbook.tracking.versions import DIGEST_TAG
 
-    client = open_client(config)
-    client.create_registered_model("houses")
+    client, name = open_client(config), config.tracking.model_name
+    client.create_registered_model(name)
     digests = [{DIGEST_TAG: f"digest{number}"} for number in (1, 2, 3)]
-    made = [client.create_model_version("houses", source="file:///none", tags=tags) for tags in digests]
+    made = [client.create_model_version(name, source="s3://none/model", tags=tags) for tags in digests]
     return [str(version.version) for version in made]
 
 
