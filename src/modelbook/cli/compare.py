@@ -21,6 +21,14 @@ def _known_form(path: Path | None) -> Path | None:
     return path
 
 
+def _known_comparison(path: Path | None) -> Path | None:
+    if path is not None:
+        from modelbook.pipeline.export import check_form
+
+        check_form(path, is_comparison=True)
+    return path
+
+
 Export = Annotated[
     Path | None,
     typer.Option(help="Write FILE.csv, FILE.json or FILE.html.", metavar="FILE", callback=_known_form),
@@ -31,14 +39,20 @@ def compare(
     context: typer.Context,
     refs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; the first is the measure.")],
     *,
-    export: Export = None,
+    or_alone: Annotated[
+        bool, typer.Option("--or-alone", help="Show the others alone if there is no first one yet.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write FILE.csv, .json, .html or .md.", metavar="FILE", callback=_known_comparison),
+    ] = None,
 ) -> None:
     """Hold runs against the first: what differs, and how sure the difference in their worth is."""
     from modelbook.pipeline.compare import compare_runs
     from modelbook.pipeline.export import export_comparison
 
     console: Console = context.obj
-    comparison = compare_runs(Path.cwd(), refs)
+    comparison = compare_runs(Path.cwd(), refs, is_alone_well=or_alone)
     if export is not None:
         export_comparison(comparison, export)
     console.document(comparison.record.model_dump(mode="json"))

@@ -29,6 +29,10 @@ def init(
         Literal["auto", "regression", "classification"], typer.Option(help="What to predict it as.")
     ] = "auto",
     query: Annotated[str | None, typer.Option(metavar="SQL", help="The query, for a database URL.")] = None,
+    ci: Annotated[
+        Literal["github"] | None,
+        typer.Option(help="A workflow that runs, compares and promotes on each change."),
+    ] = None,
 ) -> None:
     """Lay a project down: settings, pipeline, data, git and DVC."""
     from modelbook.scaffold.project import create_project
@@ -36,7 +40,7 @@ def init(
 
     console: Console = context.obj
     source = choose_source(example=example, data=data, target=target, query=query)
-    project = create_project(Path(directory), source, task=task)
+    project = create_project(Path(directory), source, task=task, ci=ci)
     # From another folder (-C) the path as given leads elsewhere.
     is_here = context.find_root().params.get("directory") == "."
     shown = directory if is_here else str(project.root)

@@ -1,13 +1,13 @@
 """Runs side by side: what differs in how they were made, and how sure the difference in their worth is."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
 
 from modelbook.config import Config, ConfigLike, load_config
-from modelbook.errors import UsageError
+from modelbook.errors import NotFoundError, UsageError
 from modelbook.evaluation.difference import RESAMPLES, Difference
 from modelbook.evaluation.gate import held_out_metrics
 from modelbook.evaluation.resampling import paired_differences
@@ -103,7 +103,9 @@ class Comparison:
     predictions: Mapping[str, pd.DataFrame]
 
 
-def compare_runs(config: ConfigLike, refs: Sequence[str], *, resamples: int = RESAMPLES) -> Comparison:
+def compare_runs(
+    config: ConfigLike, refs: Sequence[str], *, resamples: int = RESAMPLES, is_alone_well: bool = False
+) -> Comparison:
     """Hold runs against the first of them.
 
     Metrics are compared where both runs were tested on the same rows, by resampling those rows
@@ -113,6 +115,7 @@ def compare_runs(config: ConfigLike, refs: Sequence[str], *, resamples: int = RE
         config: The project.
         refs: Two runs or more, as `find_recorded` takes them.
         resamples: How often the test rows are drawn.
+        is_alone_well: Whether to show the others alone where there is no run of the first name yet.
 
     Raises:
         NotFoundError: There is no such run, or it was not made by the pipeline.
@@ -122,7 +125,8 @@ def compare_runs(config: ConfigLike, refs: Sequence[str], *, resamples: int = RE
     if len(refs) < 2:  # noqa: PLR2004 (one run is no comparison)
         raise UsageError("a comparison takes two runs or more", got=f"{len(refs)}")
     log = PipelineLogger("compare")
-    found = [find_recorded(project, ref, log) for ref in refs]
+    found = [*_measure(project, refs[0], is_alone_well=is_alone_well)]
+    found += [find_recorded(project, ref, log) for ref in refs[1:]]
     first = found[0]
     reasons = [None, *(_incomparable(first, run) for run in found[1:])]
     runs = [
@@ -139,6 +143,17 @@ def compare_runs(config: ConfigLike, refs: Sequence[str], *, resamples: int = RE
             if run.predictions is not None
         },
     )
+
+
+def _measure(config: Config, ref: str, *, is_alone_well: bool) -> Iterator[RecordedRun]:
+    """Yield the run that the others are held against, if there is one."""
+    log = PipelineLogger("compare")
+    try:
+        yield find_recorded(config, ref, log)
+    except NotFoundError as error:
+        if not is_alone_well:
+            raise
+        log.info(f"{error.what}: {ref}")
 
 
 def _record(runs: Iterable[ComparedRun], metadata: Sequence[RunMetadata]) -> RunComparison:

@@ -12,15 +12,21 @@ from modelbook.evaluation.difference import LEVEL, RESAMPLES, Difference
 from modelbook.evaluation.overlay import draw_overlays
 from modelbook.evaluation.page import METRIC_LABELS, png_source, render_page
 from modelbook.files import write_whole
-from modelbook.pipeline.compare import ComparedRun, Comparison, positive_class
+from modelbook.logs import format_number
+from modelbook.pipeline.compare import ComparedRun, Comparison, RunComparison, positive_class
 from modelbook.records import Record
 from modelbook.tracking.summary import RunSummary
 
 _FORMS = (".csv", ".json", ".html")
+_COMPARISON_FORMS = (*_FORMS, ".md")
 
 
-def check_form(path: Path) -> str:
+def check_form(path: Path, *, is_comparison: bool = False) -> str:
     """Return the end of a file's name if it says how to write it.
+
+    Args:
+        path: The file.
+        is_comparison: Whether it is to hold a comparison, which is written as `.md` too.
 
     Raises:
         UsageError: It is none of `.csv`, `.json` and `.html`.
@@ -29,14 +35,14 @@ def check_form(path: Path) -> str:
         >>> check_form(Path("runs.CSV"))
         '.csv'
     """
-    form = path.suffix.lower()
-    if form in _FORMS:
+    form, known = path.suffix.lower(), _COMPARISON_FORMS if is_comparison else _FORMS
+    if form in known:
         return form
     raise UsageError(
         "the end of the file's name says no form",
         where=str(path),
         got=form or "none",
-        expected=", ".join(_FORMS),
+        expected=", ".join(known),
     )
 
 
@@ -44,14 +50,16 @@ def export_comparison(comparison: Comparison, path: Path) -> None:
     """Write a comparison, whole or not at all; what it is written as is the end of the file's name.
 
     Raises:
-        UsageError: The name ends in none of `.csv`, `.json` and `.html`.
+        UsageError: The name ends in none of `.csv`, `.json`, `.html` and `.md`.
         StorageError: The folder cannot be written or the disk is full.
     """
-    match check_form(path):
+    match check_form(path, is_comparison=True):
         case ".csv":
             content = _csv(comparison.record.to_frame())
         case ".json":
             content = comparison.record.model_dump_json(indent=2)
+        case ".md":
+            content = comparison_text(comparison.record)
         case _:
             content = comparison_page(comparison)
     write_whole(path, content.encode())
@@ -110,6 +118,37 @@ def comparison_page(comparison: Comparison) -> str:
         level=LEVEL,
         resamples=next((found.resamples for run in record.runs for found in run.differences), RESAMPLES),
     )
+
+
+def comparison_text(record: RunComparison) -> str:
+    """Return a comparison as Markdown, to be read in a comment."""
+    lines = [
+        "| run | metric | value | difference | 95 % interval | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for run in record.runs:
+        lines += [_table_line(run, row) for row in _rows(run)]
+    lines += [
+        f"\n{run.run_name} is not comparable: {run.incomparable}" for run in record.runs if run.incomparable
+    ]
+    lines += [""]
+    for part, contrasts in record.parts.items():
+        said = [f"`{one.name}`: {' → '.join(map(_shown, one.values))}" for one in contrasts]
+        lines.append(f"- {part}: {'; '.join(said) or 'the same'}")
+    alone = "" if len(record.runs) > 1 else "\nThere is nothing to hold it against yet.\n"
+    return f"### Modelbook\n{alone}\n" + "\n".join(lines) + "\n"
+
+
+def _shown(value: str | None) -> str:
+    return value or "-"
+
+
+def _table_line(run: ComparedRun, row: "_Row") -> str:
+    numbers = (row.value, row.difference, row.lower, row.upper)
+    value, difference, lower, upper = ("" if one is None else format_number(one) for one in numbers)
+    interval = f"{lower} to {upper}" if lower else ""
+    cells = (f"`{run.run_id[:8]}` {row.run}", row.label, value, difference, interval, row.judgement)
+    return f"| {' | '.join(cells)} |"
 
 
 @dataclass(frozen=True)

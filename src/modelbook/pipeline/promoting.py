@@ -9,7 +9,7 @@ from modelbook.config import Config, ConfigLike, load_config
 from modelbook.errors import GateRejectedError, ModelbookError, ModelRefusedError, NotFoundError, UsageError
 from modelbook.logs import PipelineLogger, format_number
 from modelbook.pipeline import layout
-from modelbook.pipeline.recorded import RecordedRun, find_recorded
+from modelbook.pipeline.recorded import CURRENT, RecordedRun, find_recorded
 from modelbook.records import EvaluationReport, GateCheck, GateVerdict, Record, RunMetadata, Stage
 from modelbook.registry.books import Standing
 from modelbook.registry.candidate import Candidate, find_candidate, verify_candidate
@@ -19,8 +19,6 @@ from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.held import read_run
 from modelbook.tracking.journal import EVALUATION_FILE, kept_evaluation
 from modelbook.tracking.lineage import PATCH_FILE, PATCH_TAG, user_name
-
-CURRENT = "current"
 
 _STAGES: dict[str, Literal["Staging", "Production"]] = {"staging": "Staging", "production": "Production"}
 _LONGEST_REASON = 1000

@@ -32,6 +32,8 @@ from modelbook.tracking.lineage import (
 from modelbook.tracking.runs import LATEST, find_run
 from modelbook.tracking.store import aliased_version
 
+CURRENT = "current"
+
 _VERSION = re.compile(r"models:/+(?P<name>[^/@:]+)(?:/(?P<version>[^/@:]+)|@(?P<alias>[^/@:]+))/?")
 _LINEAGE = (CONFIG_FILE, ENVIRONMENT_FILE, PATCH_FILE)
 _FILES = (journal.METADATA_FILE, journal.PREDICTIONS_FILE, *_LINEAGE)
@@ -72,8 +74,9 @@ def find_recorded(config: Config, ref: str, log: PipelineLogger) -> RecordedRun:
 
     Args:
         config: The project.
-        ref: A run's id, a unique beginning of one, its uid, or `latest`; `models:/NAME/VERSION` or
-            `models:/NAME@ALIAS` for the run that made a version, which MLflow or the local registry holds.
+        ref: A run's id, a unique beginning of one, its uid, `latest`, or `current` for the one whose outputs
+            lie in the project; `models:/NAME/VERSION` or `models:/NAME@ALIAS` for the run that made a
+            version, which MLflow or the local registry holds.
         log: What goes on is said here.
 
     Raises:
@@ -81,6 +84,8 @@ def find_recorded(config: Config, ref: str, log: PipelineLogger) -> RecordedRun:
         NotFoundError: There is no such run or version, or it was not made by the pipeline.
         UsageError: That is no reference to a version.
     """
+    if ref == CURRENT:
+        ref = _current(config)
     names = _of_version(config, ref, log) if ref.startswith("models:") else _of_run(config, ref, log)
     found = _in_store(config, names, log) or _in_journal(config, names)
     if found is None:
@@ -90,6 +95,15 @@ def find_recorded(config: Config, ref: str, log: PipelineLogger) -> RecordedRun:
             hint="only the pipeline (`modelbook run`, `dvc repro`) records all that this takes",
         )
     return found
+
+
+def _current(config: Config) -> str:
+    path = config.path(layout.METADATA)
+    if not path.is_file():
+        raise NotFoundError(
+            "no run's outputs lie in the project", where=str(path), hint="`modelbook run` makes them"
+        )
+    return RunMetadata.read(path).uid
 
 
 def _of_run(config: Config, ref: str, log: PipelineLogger) -> _Names:

@@ -185,10 +185,18 @@ def bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
 
 
 def _checkout(config: Config, raw: Path) -> None:
+    """Bring the table from DVC's cache, or else from the remote if there is one."""
+    from dvc.exceptions import CheckoutError
     from dvc.repo import Repo
 
     with dvc_errors(raw), Repo(str(config.root)) as repo:
-        repo.checkout([f"{raw}.dvc"])
+        try:
+            repo.checkout([f"{raw}.dvc"])
+        except CheckoutError:
+            if not repo.config["core"].get("remote"):
+                raise
+            PipelineLogger("run").info(f"{config.data.raw} is not in DVC's cache: fetching it")
+            repo.pull([f"{raw}.dvc"])
 
 
 def _run_all(config: Config, results: list[StageResult], *, force: bool) -> None:

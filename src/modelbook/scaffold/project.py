@@ -19,7 +19,7 @@ from modelbook.records import Record
 from modelbook.scaffold.facts import measure
 from modelbook.scaffold.profile import Profile, TaskChoice, decide, refuse_few_rows
 from modelbook.scaffold.ratios import find_ratios
-from modelbook.scaffold.render import TEMPLATES, render_project
+from modelbook.scaffold.render import TEMPLATES, WORKFLOWS, render_project
 from modelbook.scaffold.repository import (
     GitPlace,
     commit_command,
@@ -35,6 +35,14 @@ _COMMIT_MESSAGE = "Lay down the project with modelbook init"
 _OUTER_NOTE = (
     "the folder is part of a git repository that was there before, so nothing was committed for you; runs "
     "are recorded with their commit once the project has one: {command}"
+)
+_CI_NOTE = (
+    "the workflow needs a tracking server (secret MLFLOW_TRACKING_URI) and, for a table that is a file, a "
+    "DVC remote: .github/workflows/modelbook.yml says how"
+)
+_OUTER_CI_NOTE = (
+    "GitHub looks for workflows at the top of the repository: move .github there, and give its job "
+    "`defaults: {run: {working-directory: …}}`"
 )
 _NO_GIT_NOTE = (
     "git is not installed, so the project is in no repository and runs are recorded without a commit; once "
@@ -67,6 +75,7 @@ def create_project(
     source: Source,
     *,
     task: TaskChoice = "auto",
+    ci: str | None = None,
     today: Callable[[], date] = date.today,
 ) -> NewProject:
     """Lay a project down in a folder: settings, pipeline, data, git and DVC.
@@ -78,6 +87,7 @@ def create_project(
         directory: The folder, absent or without any file that the project has.
         source: The table.
         task: What to predict the target as.
+        ci: The service that is to run the project on each change: `github`, or None for none.
         today: Says which day it is.
 
     Raises:
@@ -86,17 +96,18 @@ def create_project(
         StorageError: The folder cannot be written or the disk is full.
     """
     root = directory.resolve()
-    _refuse_to_overwrite(root, [*TEMPLATES, ".dvc", source.raw, f"{source.raw}.dvc"], source)
+    workflows = WORKFLOWS.get(ci or "", {})
+    _refuse_to_overwrite(root, [*TEMPLATES, *workflows, ".dvc", source.raw, f"{source.raw}.dvc"], source)
     git = find_place(root)
     with _building_site(root) as site, _named_for_people(site, root, source):
         provenance = bring(source, site / source.raw, home=root)
         profile = _look_at(site / source.raw, source, task)
         settings = settle(source, provenance, name=root.name)
-        render_project(site, settings, profile=profile, today=today())
+        render_project(site, settings, profile=profile, today=today(), ci=ci)
         note_packages(load_config(site, environ={}))
         _set_up(site, tracked=site / source.raw, git=git)
         _install(site, root, source)
-    notes = (*profile.notes, *provenance.notes, *_git_notes(git, root))
+    notes = (*profile.notes, *provenance.notes, *_git_notes(git, root), *_ci_notes(git, ci))
     return NewProject(
         root=root, raw=source.raw, source=provenance.source, git=git, profile=profile, notes=notes
     )
@@ -121,6 +132,12 @@ def _git_notes(git: GitPlace, root: Path) -> tuple[str, ...]:
         return ()
     command = commit_command(".", message=_COMMIT_MESSAGE, folder=root)
     return (_NO_GIT_NOTE if git is GitPlace.NONE else _OUTER_NOTE.format(command=command),)
+
+
+def _ci_notes(git: GitPlace, ci: str | None) -> tuple[str, ...]:
+    if ci is None:
+        return ()
+    return (_CI_NOTE,) if git is not GitPlace.OUTER else (_CI_NOTE, _OUTER_CI_NOTE)
 
 
 def _set_up(site: Path, *, tracked: Path, git: GitPlace) -> None:

@@ -1,6 +1,8 @@
 """The files of a new project, rendered from the templates beside this module."""
 
+import platform
 import re
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from datetime import date
@@ -9,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from modelbook import __version__
 from modelbook.config import METRICS, ColumnSchema, Task
 from modelbook.files import write_whole
 from modelbook.scaffold.profile import Profile
@@ -23,6 +26,7 @@ TEMPLATES = {
     ".gitignore": "gitignore",
     ".dvcignore": "dvcignore",
 }
+WORKFLOWS = {"github": {".github/workflows/modelbook.yml": "workflow.yml.j2"}}
 _PLAIN = re.compile(r"[^\W\d]\w*(?:[ ./-]\w+)*")
 _MAX_COMMENT = 90
 _EXAMPLE_THRESHOLDS: dict[Task, dict[str, dict[str, float]]] = {
@@ -57,7 +61,9 @@ _NOTES = {
 }
 
 
-def render_project(root: Path, settings: ProjectSettings, *, profile: Profile, today: date) -> None:
+def render_project(
+    root: Path, settings: ProjectSettings, *, profile: Profile, today: date, ci: str | None = None
+) -> None:
     """Write every file of a new project that is no data.
 
     Args:
@@ -65,6 +71,7 @@ def render_project(root: Path, settings: ProjectSettings, *, profile: Profile, t
         settings: What the files say.
         profile: What was made of the table.
         today: The day that config.yaml names as that of the look at the table.
+        ci: The service that is to run the project on each change, one of `WORKFLOWS`; None for none.
 
     Raises:
         StorageError: The folder cannot be written or the disk is full.
@@ -78,9 +85,10 @@ def render_project(root: Path, settings: ProjectSettings, *, profile: Profile, t
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"yaml": as_yaml, "rule": _rule, "columns": _columns, "comment": _comment}
+    filters = {"yaml": as_yaml, "rule": _rule, "columns": _columns, "comment": _comment}
+    environment.filters |= filters | {"shell": shlex.quote}
     values = _values(settings, profile) | {"today": today.isoformat()}
-    for path, template in TEMPLATES.items():
+    for path, template in (TEMPLATES | WORKFLOWS.get(ci or "", {})).items():
         write_whole(root / path, environment.get_template(template).render(values).encode())
 
 
@@ -119,6 +127,8 @@ def _values(settings: ProjectSettings, profile: Profile) -> dict[str, Any]:
     ]
     return settings.model_dump() | {
         "profile": profile,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "version": __version__,
         "commit_run": commit_command(*RUN_FILES, message="Train a model"),
         "algorithm": "random_forest",
         "hyperparameters": _HYPERPARAMETERS | {"random_forest": settings.hyperparameters},
