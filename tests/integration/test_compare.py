@@ -104,3 +104,32 @@ def test_mistakes_are_named(three_runs, modelbook, tmp_path):
         done = modelbook("-C", project.root, *words)
         assert (done.code, message in done.stderr) == (code, True), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comment_on_a_pull_request(three_runs, modelbook, tmp_path):
+    """Markdown has a line for each metric of each run; `current` is the run that lies in the project."""
+    project, _ = three_runs
+    path = tmp_path / "comparison.md"
+    words = ("-C", project.root, "--json", "compare")
+    name = project.config.tracking.model_name
+    first = f"models:/{name}/1"
+    done = modelbook(*words, first, "current", "--export", path)
+    assert done.code == 0, done.stderr
+    lines = path.read_text().splitlines()
+    assert lines[0] == "### Modelbook"
+    assert sum(line.startswith("| `") for line in lines) == 8
+    assert json.loads(done.stdout)["runs"][1]["run_id"] == project.metadata.run_id
+    assert any(line.startswith("- settings: ") for line in lines)
+
+
+def test_nothing_in_production_yet(three_runs, modelbook, tmp_path):
+    """Without a first run the comparison fails (exit 5), or shows the others alone if that is asked."""
+    project, _ = three_runs
+    path = tmp_path / "comparison.md"
+    production = f"models:/{project.config.tracking.model_name}@production"
+    words = ("-C", project.root, "compare", production, "latest")
+    assert modelbook(*words, "--export", path).code == 5
+    assert not path.exists()
+    done = modelbook(*words, "--or-alone", "--export", path)
+    assert done.code == 0, done.stderr
+    assert "There is nothing to hold it against yet." in path.read_text()

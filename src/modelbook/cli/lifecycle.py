@@ -58,7 +58,7 @@ def history(context: typer.Context, name: Name) -> None:
     found = read_history(Path.cwd(), name)
     console.document(found.model_dump(mode="json"))
     if found.entries:
-        head = ("#", "when", "who", "what", "version", "from", "to", "gate", "commit", "why")
+        head = ("#", "when", "who", "what", "version", "from", "to", "gate", "change", "commit", "why")
         console.table(head, [_row(entry) for entry in found.entries])
     else:
         console.line(f"no version of {name} was promoted yet")
@@ -94,6 +94,15 @@ def _numbers(check: "GateCheck") -> tuple[str, ...]:
     return (check.name, value, " and ".join(limits), f"{lower} to {upper}" if lower else "", verdict)
 
 
+def _change(entry: "LedgerEntry") -> str:
+    """Return how a version compared with production, where that was asked."""
+    for check in entry.checks:
+        if check.kind == "change":
+            _, value, _, interval, _ = _numbers(check)
+            return f"{check.metric} {value} ({interval})"
+    return "-"
+
+
 def _row(entry: "LedgerEntry") -> tuple[object, ...]:
     return (
         entry.number,
@@ -104,6 +113,7 @@ def _row(entry: "LedgerEntry") -> tuple[object, ...]:
         entry.stage_before,
         entry.stage,
         entry.gate,
+        _change(entry),
         (entry.commit or "-")[:8],
         entry.reason or "-",
     )

@@ -53,7 +53,8 @@ def _show(console: Console, detail: "VersionDetail") -> None:
     checks = [check.model_dump(mode="json") for check in detail.checks]
     console.document(content | {"checks": checks, "lineage": lineage})
     metrics = content.pop("metrics")
-    rows = [(key, "-" if value in (None, []) else value) for key, value in content.items()]
+    content["aliases"] = ", ".join(detail.summary.aliases)
+    rows = [(key, "-" if value in (None, "") else value) for key, value in content.items()]
     console.table(("", ""), [*rows, *metrics.items(), *_origin(detail)])
 
 
