@@ -52,7 +52,7 @@ def settle_weights(estimator: Any, config: Config, *, X: pd.DataFrame, y: Array,
         weights = least_squares_weights(predicted, y[rows])
     else:
         weights = likelihood_weights(predicted)
-    estimator.weights = _plain(weights)
+    estimator.weights = plain_weights(weights)
 
 
 def least_squares_weights(predicted: Floats, y: Floats) -> Floats:
@@ -115,13 +115,13 @@ def _held_out_predictions(
 ) -> tuple[Array, Floats]:
     """Return the rows that were predicted, and of each member the prediction or the true class's share."""
     rows, blocks = [], []
-    count = blend_settings(config).folds
+    count, classes = blend_settings(config).folds, np.unique(y)
     for train, held in folds(config, X, y, count=count, where=f"model.hyperparameters.{BLEND}.folds"):
         fitted = clone(features)
         matrix, others = fitted.fit_transform(X.iloc[train], y[train]), fitted.transform(X.iloc[held])
         tell_categories(estimator, category_columns(fitted))
         said = [
-            _said(clone(member).fit(matrix, y[train]), others, y=y, held=held)
+            held_out_answer(clone(member).fit(matrix, y[train]), others, classes=classes, actual=y[held])
             for member in members(estimator).values()
         ]
         rows.append(held)
@@ -129,15 +129,22 @@ def _held_out_predictions(
     return np.concatenate(rows), np.vstack(blocks)
 
 
-def _said(member: Any, matrix: Floats, *, y: Array, held: Array) -> Floats:
-    if not hasattr(member, "predict_proba"):
-        return np.asarray(member.predict(matrix), dtype=np.float64)
-    classes = np.unique(y)
-    probabilities = of_all_classes(member.predict_proba(matrix), member.classes_, classes)
-    return np.asarray(probabilities[np.arange(len(held)), np.searchsorted(classes, y[held])])
+def held_out_answer(estimator: Any, matrix: Floats, *, classes: Array, actual: Array) -> Floats:
+    """Return what a fitted estimator says of rows: its prediction, or the probability of each true class.
+
+    Args:
+        estimator: The estimator.
+        matrix: The rows' features, `(n_rows, n_features)`.
+        classes: All classes, sorted; not looked at for regression.
+        actual: The rows' target, `(n_rows,)`.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        return np.asarray(estimator.predict(matrix), dtype=np.float64)
+    probabilities = of_all_classes(estimator.predict_proba(matrix), estimator.classes_, classes)
+    return np.asarray(probabilities[np.arange(len(actual)), np.searchsorted(classes, actual)])
 
 
-def _plain(weights: Sequence[float] | Floats) -> list[float]:
+def plain_weights(weights: Sequence[float] | Floats) -> list[float]:
     """Return weights as few digits with a sum of 1, those of next to no weight being 0."""
     kept = np.where(np.asarray(weights) < _LEAST_WEIGHT, 0.0, weights)
     rounded = np.round(kept / kept.sum(), _DECIMALS)

@@ -46,6 +46,11 @@ class CatalogueEntry:
         """The Python files of ours that define its types."""
         return (self.source,) if isinstance(self.source, Path) else ()
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether what it imports is there."""
+        return self.module is None or find_spec(self.module) is not None
+
     def estimator_class(self, task: Task) -> type:
         """Return its class for a task, importing what that takes."""
         module = load_code(self.source) if isinstance(self.source, Path) else import_module(self.source)
@@ -54,6 +59,7 @@ class CatalogueEntry:
 
 
 BLEND = "blend"
+AUTO = "auto"
 
 _SHIPPED = Path(__file__).with_name("shipped")
 # What the features' steps of every stored model may hold, and the target's transformer around an estimator.
@@ -229,12 +235,16 @@ TRUSTED_TYPES: frozenset[str] = _COMMON_TRUSTED.union(*(entry.trusted for entry 
 def algorithms(config: Config) -> tuple[str, ...]:
     """Return the names of the estimators that the settings make a model of: several for a blend.
 
+    Those that `auto` may choose are all that are installed.
+
     Example:
         >>> from modelbook.config import load_config
         >>> members = {"members": ["linear", {"lightgbm": {"num_leaves": 7}}]}
         >>> algorithms(load_config({"model": {"algorithm": "blend", "hyperparameters": {"blend": members}}}))
         ('blend', 'linear', 'lightgbm')
     """
+    if config.model.algorithm == AUTO:
+        return tuple(name for name, entry in CATALOGUE.items() if entry.is_installed)
     if config.model.algorithm != BLEND:
         return (config.model.algorithm,)
     members = config.model.chosen.get("members")
@@ -321,7 +331,7 @@ def user_class(config: Config, name: str) -> type:
 
 
 def _check_installed(entry: CatalogueEntry) -> None:
-    if entry.module is not None and find_spec(entry.module) is None:
+    if not entry.is_installed:
         raise ConfigError(
             f"{entry.name} is not installed",
             mistakes=(f"model.algorithm: {entry.name} needs the package {entry.distributions[0]}",),
@@ -332,7 +342,7 @@ def _check_installed(entry: CatalogueEntry) -> None:
 def _check_categories(config: Config) -> None:
     takers = [entry.name for entry in _ENTRIES if entry.takes_categories]
     others = [name for name in algorithms(config) if name not in {*takers, BLEND}]
-    if others and config.features.categorical.columns:
+    if others and config.model.algorithm != AUTO and config.features.categorical.columns:
         raise ConfigError(
             f"{others[0]} takes no categories as they are",
             mistakes=(f"features.categorical.encode: native is for {', '.join(takers)} and blends of them",),
@@ -341,7 +351,7 @@ def _check_categories(config: Config) -> None:
 
 
 def _unknown_algorithm(name: str, classes: tuple[str, ...]) -> ConfigError:
-    known = [*CATALOGUE, *classes]
+    known = [*CATALOGUE, AUTO, *classes]
     near = get_close_matches(name, known, n=1)
     return ConfigError(
         f"there is no algorithm {name}",

@@ -48,7 +48,7 @@ def fit_pipeline(
     pipeline = Pipeline([("features", features), ("estimator", build_estimator(config))])
     _check_target(config, y)
     try:
-        with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)), _quietly():
+        with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)), quietly():
             _fit(pipeline, config, X=X, y=y)
     except ModelbookError:
         raise
@@ -71,7 +71,7 @@ def _fit(pipeline: Pipeline, config: Config, *, X: pd.DataFrame, y: npt.NDArray[
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Do without being told that a table has fewer rows than a quantile transformer has quantiles."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_quantiles .* is greater than")

@@ -37,16 +37,24 @@ def outcome(estimator: Any) -> tuple[str, ...]:
     """
     parts = members(estimator)
     if not parts:
-        return tuple(f"{count} iterations" for count in _iterations(estimator))
+        return _said_iterations(estimator)
     return tuple(
-        ", ".join([f"{name}: weight {weight}", *(f"{count} iterations" for count in _iterations(part))])
+        ", ".join([f"{name}: weight {weight}", *_said_iterations(part)])
         for (name, part), weight in zip(parts.items(), estimator.weights, strict=True)
     )
 
 
-def _iterations(estimator: Any) -> list[int]:
-    settings = inner(estimator).get_params(deep=False)
-    return [settings[name] for name in ("n_estimators", "max_iter") if name in settings]
+def _said_iterations(estimator: Any) -> tuple[str, ...]:
+    count = iterations(estimator)
+    return () if count is None else (f"{count} iterations",)
+
+
+def iterations(estimator: Any) -> int | None:
+    """Return how many trees or passes an estimator is set to take; None where it does not learn by those."""
+    learner = inner(estimator)
+    names = ("n_estimators", "max_iter") if hasattr(learner, "best_iterations") else ("n_estimators",)
+    settings = learner.get_params(deep=False)
+    return next((int(settings[name]) for name in names if settings.get(name) is not None), None)
 
 
 def hyperparameters(estimator: Any) -> dict[str, Any]:

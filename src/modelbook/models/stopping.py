@@ -47,7 +47,7 @@ def settle_iterations(estimator: Any, config: Config, *, X: pd.DataFrame, y: Arr
         learner = inner(part)
         if hasattr(learner, "set_categories"):
             learner.set_categories(category_columns(fitted))
-        known, watched = _as_learned(part, y[train], y[held])
+        known, watched = as_learned(part, y[train], y[held])
         count = learner.best_iterations(matrix, known, held_out=(others, watched), rounds=stopping.rounds)
         learner.set_iterations(count)
 
@@ -94,7 +94,7 @@ def _is_stepwise(learner: Any) -> bool:
     return hasattr(learner, "best_iterations")
 
 
-def _as_learned(part: Any, y: Array, watched: Array) -> tuple[Array, Array]:
+def as_learned(part: Any, y: Array, watched: Array) -> tuple[Array, Array]:
     """Return targets as what learns sees them: transformed where they are to be."""
     transformer = getattr(part, "transformer", None)
     if transformer is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from modelbook.errors import ConfigError, DataInvalidError, ModelbookError, Usag
 from modelbook.features.code import USER_CODE
 from modelbook.features.engineer import FeatureEngineer, transform_errors
 from modelbook.logs import now
+from modelbook.models.auto import is_auto, search, settled
 from modelbook.models.cross_validation import Score, cross_validate
 from modelbook.models.estimators import code_files, thread_count
 from modelbook.models.export import export_joblib
@@ -25,6 +26,9 @@ from modelbook.models.fit import estimator_error, fit_pipeline
 from modelbook.models.importance import feature_importance
 from modelbook.models.predict import in_chunks
 from modelbook.models.target import target_array
+
+if TYPE_CHECKING:
+    from modelbook.records import Outcome
 
 SAVED_MODELS = Path("models/saved_models")
 
@@ -39,6 +43,8 @@ class ModelTrainer:
 
     Attributes:
         config: The settings.
+        settled: The settings that are fitted: those, or what the search came to where they say `auto`.
+        outcome: What the search came to; None without one.
         threads: Threads to fit and to predict with.
 
     Example:
@@ -57,6 +63,8 @@ class ModelTrainer:
 
     def __init__(self, config: ConfigLike) -> None:
         self.config: Config = load_config(config)
+        self.settled: Config = self.config
+        self.outcome: Outcome | None = None
         self.threads: int = thread_count(self.config.training.n_jobs)
         self._model: Pipeline | None = None
 
@@ -81,7 +89,7 @@ class ModelTrainer:
     @property
     def code_files(self) -> tuple[Path, ...]:
         """The Python files that define the model's types; they travel with it."""
-        files = (*FeatureEngineer(self.config).code_files, *code_files(self.config))
+        files = (*FeatureEngineer(self.config).code_files, *code_files(self.settled))
         return tuple(dict.fromkeys(files))
 
     def split_data(self, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series, pd.Series]:
@@ -101,6 +109,22 @@ class ModelTrainer:
         X, y = df.drop(columns=target), df[target]
         return X.iloc[train], X.iloc[test], y.iloc[train], y.iloc[test]
 
+    def settle(self, X: pd.DataFrame, y: Any) -> Config:
+        """Return the settings to fit with, searched for on these rows where they say `auto`; once.
+
+        Args:
+            X: Raw columns of training rows, `(n_rows, n_columns)`.
+            y: The target, `(n_rows,)`.
+
+        Raises:
+            ConfigError: The features cannot be made.
+            DataInvalidError: The table or the target cannot be learned from.
+        """
+        if is_auto(self.settled):
+            self.outcome = search(self.config, X, y=self._target(X, y))
+            self.settled = settled(self.config, self.outcome)
+        return self.settled
+
     def train(self, X: pd.DataFrame, y: Any, *, transformer: BaseEstimator | None = None) -> Pipeline:
         """Fit the model and return it.
 
@@ -113,7 +137,8 @@ class ModelTrainer:
             ConfigError: The settings do not make a model, or the user's own code fails.
             DataInvalidError: The table or the target cannot be learned from.
         """
-        self._model = fit_pipeline(self.config, X, y=self._target(X, y), transformer=transformer)
+        target = self._target(X, y)
+        self._model = fit_pipeline(self.settle(X, y), X, y=target, transformer=transformer)
         return self._model
 
     def predict(self, X: pd.DataFrame) -> Array:
@@ -172,7 +197,7 @@ class ModelTrainer:
             raise UsageError("training.cv_folds is 0", hint="set it to the number of folds, such as 5")
         target = self._target(X, y)
         return cross_validate(
-            self.config, X, y=target, score=score, transformer=transformer, threads=self.threads
+            self.settle(X, y), X, y=target, score=score, transformer=transformer, threads=self.threads
         )
 
     def save_model(self, *, clock: Callable[[], datetime] = now) -> Path:

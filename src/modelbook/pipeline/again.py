@@ -21,8 +21,10 @@ import orjson
 
 from modelbook.config import Config, load_config
 from modelbook.errors import ModelbookError, NotReproducedError, StorageError
+from modelbook.models.auto import settled
 from modelbook.pipeline.run import disable_telemetry
 from modelbook.pipeline.stages import run_stage
+from modelbook.records import Outcome
 from modelbook.tracking.lineage import GIT_POINTERS
 
 STAGES = ("ingest", "validate", "preprocess", "train")
@@ -32,7 +34,9 @@ _PATIENCE_S = 5
 _LAST_LINES = 4
 
 
-def run_again(python: Path, folder: Path, *, raw: str, threads: int, logs: Path) -> None:
+def run_again(
+    python: Path, folder: Path, *, raw: str, threads: int, logs: Path, outcome: Outcome | None = None
+) -> None:
     """Run the stages up to `train` in a folder, and pass on what they log.
 
     The process ends with this one, however that ends.
@@ -43,12 +47,14 @@ def run_again(python: Path, folder: Path, *, raw: str, threads: int, logs: Path)
         raw: Its table, as a path in it.
         threads: Threads to fit with.
         logs: Where the stages' logs go.
+        outcome: What an automatic search came to, which is then not searched for again.
 
     Raises:
         NotReproducedError: A stage failed; what it said is passed on.
         StorageError: The folder cannot be written or the disk is full.
     """
     words = [str(folder), "--raw", raw, "--threads", str(threads), "--logs", str(logs.absolute())]
+    words += ["--outcome", outcome.model_dump_json()] if outcome else []
     process = subprocess.Popen(  # noqa: S603 (a list, never a shell)
         [str(python), "-m", "modelbook.pipeline.again", *words],
         cwd=folder,
@@ -81,12 +87,14 @@ def main() -> int:
     parser.add_argument("--raw", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--outcome", type=Outcome.model_validate_json)
     given = parser.parse_args()
     disable_telemetry()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with _told_on(sys.stdout) as teller:
         try:
             config = _settled(load_config(given.folder), raw=given.raw, threads=given.threads)
+            config = settled(config, given.outcome) if given.outcome else config
             for name in STAGES:
                 run_stage(name, config, logs=given.logs)
         except ModelbookError as error:

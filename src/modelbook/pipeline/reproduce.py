@@ -125,7 +125,8 @@ def _make(
         causes.append(f"data: {raw.path}: {raw.md5} → {md5}")
     for cause in causes:
         log.warning(f"not as it was recorded: {cause}")
-    run_again(python, folder, raw=place, threads=run.lineage.threads, logs=config.path(layout.LOGS))
+    logs = config.path(layout.LOGS)
+    run_again(python, folder, raw=place, threads=run.lineage.threads, logs=logs, outcome=run.outcome)
     made = RunMetadata.read(folder / layout.METADATA)
     return _with_recorded_settings(made, run, config=config, folder=folder), causes
 
@@ -185,7 +186,12 @@ def _with_recorded_settings(
         }
     )
     params = made.params | parameters(settings, {}, rows=rows)
-    update = {"lineage": lineage, "params": params, "experiment": config.tracking.experiment}
+    update = {
+        "lineage": lineage,
+        "params": params,
+        "experiment": config.tracking.experiment,
+        "outcome": run.outcome,
+    }
     return made.model_copy(update=update)
 
 

@@ -66,6 +66,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             importances=result.importances,
             model=result.model,
             lineage=lineage,
+            outcome=trainer.outcome,
         )
         metadata.write(config.path(layout.METADATA))
         enter_run(tracker, metadata, config)
@@ -94,6 +95,7 @@ def _make_outputs(
     trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame, *, log: PipelineLogger
 ) -> _Result:
     """Fit, then evaluate while the model is saved: saving is compression, beside which there is room."""
+    trainer.settle(*_divided(train, trainer.config))
     metrics = _cross_validate(trainer, train, log)
     _fit(trainer, train, log)
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -123,7 +125,7 @@ def _cross_validate(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLog
 
 
 def _fit(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> None:
-    algorithm = trainer.config.model.algorithm
+    algorithm = trainer.settled.model.algorithm
     log.info(f"fitting {algorithm} on {len(train)} rows with {trainer.threads} threads")
     started_at = now()
     trainer.train(*divided(train, trainer.config))
@@ -231,7 +233,7 @@ def _pack(trainer: ModelTrainer) -> ModelRecord:
     return pack(
         trainer.model,
         config.path(layout.MODELS),
-        algorithm=config.model.algorithm,
+        algorithm=trainer.settled.model.algorithm,
         task=config.project.task,
         target=config.data.target,
         inputs=FeatureEngineer(config).inputs,

@@ -10,6 +10,7 @@ from modelbook.records.record import (
     Record,
 )
 from modelbook.records.runs import (
+    Candidate,
     CodeFile,
     CodeState,
     ColumnSummary,
@@ -19,15 +20,18 @@ from modelbook.records.runs import (
     Lineage,
     ModelRecord,
     ModelVersion,
+    Outcome,
     RejectedRows,
     RunMetadata,
     Stage,
     StageResult,
     StageStatus,
+    Trial,
     ValidationReport,
 )
 
 __all__ = [
+    "Candidate",
     "CodeFile",
     "CodeState",
     "ColumnSummary",
@@ -41,11 +45,13 @@ __all__ = [
     "Lineage",
     "ModelRecord",
     "ModelVersion",
+    "Outcome",
     "Record",
     "RejectedRows",
     "RunMetadata",
     "Stage",
     "StageResult",
     "StageStatus",
+    "Trial",
     "ValidationReport",
 ]

@@ -204,6 +204,53 @@ class ModelRecord(Record):
     requirements: tuple[str, ...]
 
 
+class Candidate(Record):
+    """An estimator of the catalogue with settings, as the automatic search tries it."""
+
+    algorithm: str
+    settings: dict[str, Any]
+
+
+class Trial(Record):
+    """What became of a candidate.
+
+    Attributes:
+        number: When it was tried, from 1.
+        algorithm: The estimator.
+        settings: Its settings, with the best number of iterations where it was found.
+        score: The metric on held-out training rows; None where it could not be had.
+        seconds: What trying it took.
+        note: Why there is no score.
+    """
+
+    number: int
+    algorithm: str
+    settings: dict[str, Any]
+    score: float | None = None
+    seconds: float
+    note: str | None = None
+
+
+class Outcome(Record):
+    """What the automatic search came to: settings that make the same model wherever they are fitted.
+
+    Attributes:
+        algorithm: An estimator, or `blend`.
+        hyperparameters: Its settings; of a blend its members and their weights.
+        metric: What candidates were compared by; less is better.
+        score: That metric of the choice on held-out training rows.
+        trials: Everything that was tried.
+        seconds: How long the search took.
+    """
+
+    algorithm: str
+    hyperparameters: dict[str, Any]
+    metric: str
+    score: float
+    trials: tuple[Trial, ...]
+    seconds: float
+
+
 class RunMetadata(Record):
     """metadata.json: the whole record of a run, from which it can be entered into any tracking store.
 
@@ -220,6 +267,7 @@ class RunMetadata(Record):
         importances: The features by importance, the largest first.
         model: The stored model.
         lineage: What it came from.
+        outcome: What `model.algorithm: auto` came to; None where the settings name an algorithm.
     """
 
     schema_version: int = 1
@@ -234,6 +282,7 @@ class RunMetadata(Record):
     importances: dict[str, float]
     model: ModelRecord
     lineage: Lineage
+    outcome: Outcome | None = None
 
 
 class StageStatus(StrEnum):

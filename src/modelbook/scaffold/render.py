@@ -47,6 +47,7 @@ _HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden_layer_sizes": [128, 64]},
     "linear": {},
     "blend": {"members": ["lightgbm", "extra_trees"]},
+    "auto": {},
 }
 _NOTES = {
     "random_forest": "averages trees grown on samples of the rows: a good start",
@@ -58,6 +59,7 @@ _NOTES = {
     "mlp": "a neural network: smooth, wants scaled features without gaps",
     "linear": "ridge or logistic regression: easy to explain",
     "blend": "the weighted mean of several; a member with settings of its own: {catboost: {depth: 8}}",
+    "auto": "the best of all these, tuned and blended within training.time_budget_s",
 }
 
 

@@ -84,7 +84,7 @@ def test_an_unknown_algorithm_is_told_what_there_is(settings, tmp_path, name, ne
         build_estimator(settings(name, folder=tmp_path))
     assert caught.value.mistakes[0].endswith(
         "none of random_forest, extra_trees, hist_gradient_boosting, lightgbm, xgboost, catboost, mlp, "
-        "linear, blend, MyModel"
+        "linear, blend, auto, MyModel"
     )
     assert near in (caught.value.hint or "")
 

@@ -1,0 +1,324 @@
+"""The automatic choice: what of the catalogue, with which settings and in which mixture, predicts best.
+
+It is made on training rows alone, by predictions of rows that what predicts them has not seen. How far it
+comes depends on the machine and the clock; what it comes to is settings like any other, which are recorded,
+and which make the same model wherever and whenever they are fitted.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from modelbook.config import Config
+from modelbook.errors import ConfigError, ModelbookError
+from modelbook.features.engineer import FeatureEngineer, transform_errors
+from modelbook.logs import PipelineLogger, format_number
+from modelbook.models.blending import (
+    held_out_answer,
+    least_squares_weights,
+    likelihood_weights,
+    plain_weights,
+)
+from modelbook.models.build import build_estimator
+from modelbook.models.estimators import AUTO, BLEND, thread_count
+from modelbook.models.fit import quietly
+from modelbook.models.folds import folds
+from modelbook.models.parts import inner, iterations, tell_categories
+from modelbook.models.portfolio import drawn, portfolio, tunable
+from modelbook.models.stopping import as_learned, category_columns
+from modelbook.records import Candidate, Outcome, Trial
+
+DEFAULT_BUDGET_S = 300.0
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Clock = Callable[[], float]
+
+_FOLDS = 5
+# Beyond so many rows one part held back says enough, and five fits take too long.
+_FOLDED_ROWS = 100_000
+_PROBED_ITERATIONS = 15
+_FEWEST_ITERATIONS = 60
+_PATIENCE_ROUNDS = 60
+# Of the budget: what is not planned for, since the fits to come are estimates.
+_SPARED = 0.07
+_MOST_MEMBERS = 8
+_LEAST_PROBABILITY = 1e-15
+_LOG = PipelineLogger("auto")
+
+
+class _Fold(NamedTuple):
+    """A fold's features, fitted on its training rows: matrices and targets of both parts."""
+
+    matrix: Floats
+    y: Array
+    others: Floats
+    held: Array
+    categories: list[int]
+
+
+class _Tried(NamedTuple):
+    """A candidate with the iterations that it needs, what it says of held-out rows, and the time of a fit."""
+
+    candidate: Candidate
+    said: Floats
+    score: float
+    fit_s: float
+
+
+def search(config: Config, X: pd.DataFrame, *, y: Array, clock: Clock = time.monotonic) -> Outcome:
+    """Return the settings that `model.algorithm: auto` comes to within `training.time_budget_s`.
+
+    Candidates of the catalogue are fitted in folds of the training rows, features included. First come
+    settings that are good on most tables, then others drawn around the best of them, as long as what is still
+    to come fits into the budget: the fit of everything chosen on all training rows is part of it. The weights
+    of those chosen are found from their predictions of held-out rows.
+
+    Args:
+        config: The settings.
+        X: Raw columns of training rows, `(n_rows, n_columns)`.
+        y: The target, `(n_rows,)`.
+        clock: Seconds that pass.
+
+    Raises:
+        ConfigError: The features cannot be made, or no candidate can be fitted within the budget.
+        DataInvalidError: There are too few rows.
+
+    Source:
+        R. Caruana, A. Niculescu-Mizil, G. Crew and A. Ksikes, "Ensemble Selection from Libraries of Models",
+        ICML (2004), for a library of models that are weighed by held-out predictions; the weights themselves
+        are those of `blending`.
+    """
+    began = clock()
+    budget_s = config.training.time_budget_s or DEFAULT_BUDGET_S
+    with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)), quietly():
+        hunt = _Hunt(config, X, y=y, ends_at=began + budget_s * (1 - _SPARED), clock=clock)
+        hunt.try_all()
+        chosen, weights = hunt.choose()
+    outcome = Outcome(
+        algorithm=BLEND if len(chosen) > 1 else chosen[0].candidate.algorithm,
+        hyperparameters=_hyperparameters(chosen, weights),
+        metric=hunt.metric,
+        score=hunt.score(_mixed(chosen, weights)),
+        trials=tuple(hunt.trials),
+        seconds=round(clock() - began, 1),
+    )
+    _LOG.info(
+        f"{len(outcome.trials)} candidates tried in {outcome.seconds:.0f} s, {len(chosen)} chosen: "
+        f"{outcome.metric} {format_number(outcome.score)} on held-out training rows"
+    )
+    return outcome
+
+
+def settled(config: Config, outcome: Outcome) -> Config:
+    """Return the settings with what a search came to in the place of `auto`."""
+    hyperparameters = {outcome.algorithm: outcome.hyperparameters}
+    update = {"algorithm": outcome.algorithm, "hyperparameters": hyperparameters}
+    training = config.training.model_copy(update={"early_stopping": None})
+    model = config.model.model_copy(update=update)
+    return config.model_copy(update={"model": model, "training": training})
+
+
+def is_auto(config: Config) -> bool:
+    """Return whether the settings leave the choice to the search."""
+    return config.model.algorithm == AUTO
+
+
+class _Hunt:
+    """One search: the folds, and what was tried on them so far."""
+
+    def __init__(self, config: Config, X: pd.DataFrame, *, y: Array, ends_at: float, clock: Clock) -> None:
+        self.config = config
+        self.trials: list[Trial] = []
+        self._tried: list[_Tried] = []
+        self._clock = clock
+        self._ends_at = ends_at
+        self._classes = np.unique(y)
+        pairs = _pairs(config, X, y)
+        self._folds = [_fold(config, X, y=y, train=train, held=held) for train, held in pairs]
+        self._actual = np.concatenate([fold.held for fold in self._folds])
+        self._growth = len(y) / len(self._folds[0].y)
+
+    @property
+    def metric(self) -> str:
+        """What candidates are compared by; less is better."""
+        return "rmse" if self.config.project.task == "regression" else "log_loss"
+
+    def try_all(self) -> None:
+        """Try the portfolio, then draws around the best of it, as long as time is left."""
+        for candidate in portfolio(self.config):
+            self._try(candidate)
+        if not self._tried:
+            raise ConfigError(
+                "the automatic search could fit nothing within its budget",
+                mistakes=tuple(f"{trial.algorithm}: {trial.note}" for trial in self.trials),
+                where="training.time_budget_s",
+                hint="raise training.time_budget_s, or name an algorithm",
+            )
+        random = np.random.default_rng(self.config.training.seed)
+        bases = self._bases()
+        failures = 0
+        while bases and failures < len(bases):
+            base = bases[len(self.trials) % len(bases)]
+            failures = 0 if self._try(drawn(base, self.config, random)) else failures + 1
+
+    def choose(self) -> tuple[list[_Tried], list[float]]:
+        """Return the candidates to fit on all training rows, and their weights."""
+        best = sorted(self._tried, key=lambda one: one.score)[: 2 * _MOST_MEMBERS]
+        weights = self._weights(best)
+        order = np.argsort(weights)[::-1][:_MOST_MEMBERS]
+        chosen = [best[place] for place in order if weights[place]]
+        return chosen, self._weights(chosen)
+
+    def score(self, said: Floats) -> float:
+        """Return how far what was said of held-out rows is from what is true."""
+        if self.metric == "rmse":
+            return float(np.sqrt(np.mean((said - self._actual) ** 2)))
+        return float(-np.mean(np.log(np.maximum(said, _LEAST_PROBABILITY))))
+
+    def _weights(self, tried: list[_Tried]) -> list[float]:
+        said = np.column_stack([one.said for one in tried])
+        if len(tried) == 1:
+            return [1.0]
+        if self.metric == "rmse":
+            return plain_weights(least_squares_weights(said, self._actual))
+        return plain_weights(likelihood_weights(said))
+
+    def _bases(self) -> tuple[Candidate, ...]:
+        """Return what to draw around: the better half of the algorithms that can be tuned."""
+        ordered = sorted(self._tried, key=lambda one: -one.score)
+        found = tunable((one.candidate for one in ordered), self.config)
+        better = [one.candidate.algorithm for one in sorted(self._tried, key=lambda one: one.score)]
+        ranked = sorted(found, key=lambda candidate: better.index(candidate.algorithm))
+        return tuple(ranked[: (len(ranked) + 1) // 2])
+
+    def _left_s(self) -> float:
+        """Return the time that is left, less what it takes to fit what would be chosen now."""
+        likely = sorted(self._tried, key=lambda one: one.score)[:_MOST_MEMBERS]
+        return self._ends_at - self._clock() - sum(one.fit_s for one in likely) * self._growth
+
+    def _try(self, candidate: Candidate) -> bool:
+        """Try a candidate, and return whether it could be fitted in the time that is left."""
+        began = self._clock()
+        try:
+            tried = self._fitted(candidate)
+        except (ModelbookError, ValueError, FloatingPointError) as error:
+            self._note(candidate, began, note=str(error).partition("\n")[0])
+            return False
+        if tried is None:
+            self._note(candidate, began, note="does not fit into the time that is left")
+            return False
+        self._tried.append(tried)
+        self._note(tried.candidate, began, score=tried.score)
+        return True
+
+    def _fitted(self, candidate: Candidate) -> _Tried | None:
+        """Return what a candidate says of held-out rows; None where finding out takes too long."""
+        limited = self._within_time(candidate)
+        if limited is None:
+            return None
+        known = self._with_best_iterations(limited)
+        said, began = [], self._clock()
+        for fold in self._folds:
+            estimator = self._estimator(known, fold).fit(fold.matrix, fold.y)
+            said.append(held_out_answer(estimator, fold.others, classes=self._classes, actual=fold.held))
+        fit_s = (self._clock() - began) / len(self._folds)
+        answer = np.concatenate(said)
+        if not np.isfinite(answer).all():
+            raise ValueError("predictions that are no numbers")
+        return _Tried(known, answer, self.score(answer), fit_s)
+
+    def _within_time(self, candidate: Candidate) -> Candidate | None:
+        """Return a candidate with as many iterations as there is time for; None where those are too few."""
+        wanted = iterations(self._estimator(candidate, self._folds[0]))
+        fits = len(self._folds) + 1 + self._growth
+        if wanted is None or wanted <= _FEWEST_ITERATIONS:
+            return candidate if self._left_s() > 0 else None
+        probe = _limited(candidate, _PROBED_ITERATIONS, self._estimator(candidate, self._folds[0]))
+        began = self._clock()
+        fold = self._folds[0]
+        self._estimator(probe, fold).fit(fold.matrix, fold.y)
+        one_s = (self._clock() - began) / _PROBED_ITERATIONS
+        affordable = int(self._left_s() / (fits * one_s)) if one_s else wanted
+        if affordable < _FEWEST_ITERATIONS:
+            return None
+        return _limited(candidate, min(wanted, affordable), self._estimator(candidate, fold))
+
+    def _with_best_iterations(self, candidate: Candidate) -> Candidate:
+        """Return a candidate with the iterations after which the first fold's held-out rows are said best."""
+        fold = self._folds[0]
+        estimator = self._estimator(candidate, fold)
+        learner = inner(estimator)
+        if not hasattr(learner, "best_iterations"):
+            return candidate
+        known, watched = as_learned(estimator, fold.y, fold.held)
+        held_out = (fold.others, watched)
+        count = learner.best_iterations(fold.matrix, known, held_out=held_out, rounds=_PATIENCE_ROUNDS)
+        return _limited(candidate, count, learner)
+
+    def _estimator(self, candidate: Candidate, fold: _Fold) -> Any:
+        model = {
+            "algorithm": candidate.algorithm,
+            "hyperparameters": {candidate.algorithm: candidate.settings},
+        }
+        chosen = self.config.model.model_copy(update=model)
+        estimator = build_estimator(self.config.model_copy(update={"model": chosen}))
+        tell_categories(estimator, fold.categories)
+        return estimator
+
+    def _note(
+        self, candidate: Candidate, began: float, *, score: float | None = None, note: str | None = None
+    ) -> None:
+        trial = Trial(
+            number=len(self.trials) + 1,
+            algorithm=candidate.algorithm,
+            settings=candidate.settings,
+            score=score,
+            seconds=round(self._clock() - began, 2),
+            note=note,
+        )
+        self.trials.append(trial)
+        said = note if score is None else f"{self.metric} {format_number(score)}"
+        _LOG.info(f"candidate {trial.number}: {candidate.algorithm}: {said} ({trial.seconds:.0f} s)")
+
+
+def _pairs(config: Config, X: pd.DataFrame, y: Array) -> list[tuple[Array, Array]]:
+    """Return the folds' row numbers; of a large table only one fold."""
+    count = _FOLDS
+    if config.project.task == "classification" and config.split.method not in {"group", "time"}:
+        count = max(2, min(_FOLDS, int(np.unique(y, return_counts=True)[1].min())))
+    found: Iterator[tuple[Array, Array]] = folds(config, X, y, count=count, where="the automatic search")
+    return [next(found)] if len(y) > _FOLDED_ROWS else list(found)
+
+
+def _fold(config: Config, X: pd.DataFrame, *, y: Array, train: Array, held: Array) -> _Fold:
+    features = FeatureEngineer(config).build()
+    matrix = features.fit_transform(X.iloc[train], y[train])
+    return _Fold(matrix, y[train], features.transform(X.iloc[held]), y[held], category_columns(features))
+
+
+def _limited(candidate: Candidate, count: int, estimator: Any) -> Candidate:
+    """Return a candidate with another number of iterations."""
+    settings = inner(estimator).get_params(deep=False)
+    name = "n_estimators" if "n_estimators" in settings else "max_iter"
+    update = {**candidate.settings, name: count}
+    if "n_iter_no_change" in settings:  # nothing of its own that stops sooner
+        update |= {"early_stopping": False, "n_iter_no_change": count}
+    return candidate.model_copy(update={"settings": update})
+
+
+def _hyperparameters(chosen: list[_Tried], weights: list[float]) -> dict[str, Any]:
+    if len(chosen) == 1:
+        return dict(chosen[0].candidate.settings)
+    members = [{one.candidate.algorithm: one.candidate.settings} for one in chosen]
+    return {"members": members, "weights": weights}
+
+
+def _mixed(chosen: list[_Tried], weights: list[float]) -> Floats:
+    mixed: Floats = np.column_stack([one.said for one in chosen]) @ np.asarray(weights)
+    return mixed

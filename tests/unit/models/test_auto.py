@@ -1,0 +1,123 @@
+"""The automatic choice: within its budget, on training rows alone, the same model whenever it is replayed."""
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+from modelbook.errors import ConfigError
+from modelbook.models import auto
+from modelbook.models.auto import search, settled
+from modelbook.models.digest import model_digest
+from modelbook.models.fit import fit_pipeline
+from modelbook.models.train import ModelTrainer
+from modelbook.records import Outcome
+
+
+@pytest.fixture(autouse=True)
+def two_folds(monkeypatch):
+    """Let a search on few rows take little time."""
+    monkeypatch.setattr(auto, "_FOLDS", 2)
+
+
+def ticking(step_s):
+    """Return a clock by which so much time passes between two looks at it."""
+    return map(float, count(0, step_s)).__next__
+
+
+def found(config, table, *, budget_looks=60):
+    """Return what a search comes to that may look so often at its clock."""
+    target = config.data.target
+    step = auto.DEFAULT_BUDGET_S / budget_looks
+    return search(config, table.drop(columns=target), y=table[target].to_numpy(), clock=ticking(step))
+
+
+@pytest.fixture
+def choice(table, settings):
+    return found(settings("auto"), table)
+
+
+def test_every_candidate_is_on_record(choice):
+    """What was tried is listed in its order, with its score or with why it has none."""
+    assert [trial.number for trial in choice.trials] == list(range(1, len(choice.trials) + 1))
+    assert all((trial.score is None) != (trial.note is None) for trial in choice.trials)
+    scores = [trial.score for trial in choice.trials if trial.score is not None]
+    assert choice.metric == "rmse"
+    assert choice.score <= min(scores)
+
+
+def test_the_outcome_is_settings_that_make_one_model(choice, table, settings):
+    """Read back from its JSON, the outcome makes the same model as often as it is fitted."""
+    config = settings("auto")
+    replayed = settled(config, Outcome.model_validate_json(choice.model_dump_json()))
+    assert replayed.model.algorithm == choice.algorithm != "auto"
+    X, y = table.drop(columns="price"), table["price"].to_numpy()
+    first, second = (fit_pipeline(one, X, y=y) for one in (settled(config, choice), replayed))
+    assert model_digest(first) == model_digest(second)
+
+
+def test_a_small_budget_tries_less(table, settings):
+    """With less time fewer candidates have a score, and the search ends all the same."""
+    scored = [
+        sum(trial.score is not None for trial in found(settings("auto"), table, budget_looks=looks).trials)
+        for looks in (20, 60)
+    ]
+    assert 0 < scored[0] < scored[1]
+
+
+def test_no_time_at_all(table, settings):
+    """A budget in which nothing can be fitted is an error that names each candidate."""
+    with pytest.raises(ConfigError, match="could fit nothing within its budget") as caught:
+        found(settings("auto"), table, budget_looks=1)
+    assert any(mistake.startswith("linear: ") for mistake in caught.value.mistakes)
+
+
+@pytest.mark.parametrize("method", ["random", "group", "time"])
+def test_classes_and_splits(table, settings, method):
+    """Classes are chosen for by log loss, with rows kept together or in order as the split says."""
+    table = table.assign(sold=table["sold"].astype(float))
+    split = {"method": method} | ({"column": "group"} if method != "random" else {})
+    choice = found(settings("auto", task="classification", split=split), table)
+    assert choice.metric == "log_loss"
+    assert 0 < choice.score < np.log(2)
+
+
+def test_a_target_without_reason(table, settings):
+    """On a shuffled target the choice promises no more than the mean does."""
+    shuffled = np.random.default_rng(0).permutation(table["price"])
+    choice = found(settings("auto"), table.assign(price=shuffled))
+    assert choice.score > 0.9 * np.std(shuffled)
+
+
+def test_a_transformed_target(table, settings):
+    """Iterations are found on the target as it is learned, and scores are in its own units."""
+    config = settings("auto", training={"target_transform": "quantile"})
+    assert found(config, table).score < np.std(table["price"])
+
+
+def test_what_takes_no_gaps_is_left_out(table, settings):
+    """Where gaps are not filled, neither a linear model nor a network is tried."""
+    config = settings("auto")
+    numeric = config.features.numeric.model_copy(update={"impute": "none"})
+    features = config.features.model_copy(update={"numeric": numeric})
+    choice = found(config.model_copy(update={"features": features}), table)
+    assert not {"linear", "mlp"} & {trial.algorithm for trial in choice.trials}
+
+
+def test_the_trainer_searches_once(table, settings, monkeypatch):
+    """A trainer searches before its first fit, and keeps to what it found."""
+    calls = []
+
+    def once(config, X, *, y):
+        calls.append((config.model.algorithm, len(X), len(y)))
+        return Outcome(
+            algorithm="linear", hyperparameters={"alpha": 2.0}, metric="rmse", score=1, trials=(), seconds=0
+        )
+
+    monkeypatch.setattr("modelbook.models.train.search", once)
+    trainer = ModelTrainer(settings("auto"))
+    for _ in range(2):
+        model = trainer.train(table.drop(columns="price"), table["price"])
+    assert calls == [("auto", len(table), len(table))]
+    assert (type(model[-1]).__name__, model[-1].alpha) == ("RowwiseRidge", 2.0)
+    assert trainer.config.model.algorithm == "auto"
