@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from modelbook.config import Config, Section
 from modelbook.errors import ConfigError
 from modelbook.features.code import USER_CODE, user_code_errors
-from modelbook.models.estimators import BLEND, CATALOGUE, check_algorithm, thread_count, user_class
+from modelbook.models.estimators import AUTO, BLEND, CATALOGUE, check_algorithm, thread_count, user_class
 
 _PARAMETER = re.compile(r"The '(\w+)' parameter")
 
@@ -74,12 +74,22 @@ def build_estimator(config: Config, n_jobs: int | None = None) -> Any:
         RowwiseRidge(random_state=42)
     """
     check_algorithm(config)
+    _refuse_auto(config)
     threads = thread_count(config.training.n_jobs if n_jobs is None else n_jobs)
     if config.model.algorithm == BLEND:
         return _blend(config, threads)
     algorithm = config.model.algorithm
     wanted = _Wanted(algorithm, config.model.chosen, f"model.hyperparameters.{algorithm}")
     return _built(config, wanted, threads)
+
+
+def _refuse_auto(config: Config) -> None:
+    if config.model.algorithm == AUTO:
+        raise ConfigError(
+            "auto is a search, and no estimator by itself",
+            mistakes=("model.algorithm: auto cannot be one of many trials, or fitted without its search",),
+            hint="name an algorithm, or let `modelbook run` do the search",
+        )
 
 
 def blend_settings(config: Config) -> BlendSettings:

@@ -95,7 +95,7 @@ def _make_outputs(
     trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame, *, log: PipelineLogger
 ) -> _Result:
     """Fit, then evaluate while the model is saved: saving is compression, beside which there is room."""
-    trainer.settle(*_divided(train, trainer.config))
+    trainer.settle(*divided(train, trainer.config))
     metrics = _cross_validate(trainer, train, log)
     _fit(trainer, train, log)
     with ThreadPoolExecutor(max_workers=2) as pool:
