@@ -21,6 +21,9 @@ from modelbook.config import load_config
 MOST_S = 2.0
 MODELBOOK = Path(sys.executable).with_name("modelbook")
 STARTING = """
+import atexit, gc
+gc.set_threshold(50_000)  # as the command line does
+atexit.register(gc.freeze)
 import {imported}
 from modelbook.config import load_config
 from modelbook.registry.books import open_books

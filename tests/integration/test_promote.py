@@ -211,6 +211,21 @@ def test_rows_that_are_not_to_be_had(project, tell, name):
     assert tell(*words(name, "2"), "--force", "--reason", "rows are gone")[0] == 0
 
 
+def test_rows_that_production_cannot_predict(tell, name, monkeypatch):
+    """Where production fails on the candidate's rows that is an objection, which force overrides."""
+
+    def failing(*_, **__):
+        raise ValueError("a row of the user's")
+
+    tell("promote", name, "1", "--to", "production")
+    monkeypatch.setattr("modelbook.pipeline.contest.in_chunks", failing)
+    code, error = tell(*words(name, "2"))
+    assert code == 4
+    assert error["got"].startswith("challenge: production cannot predict the version's test rows (ValueError")
+    assert "a row of" not in error["got"]
+    assert tell(*words(name, "2"), "--force", "--reason", "it has to go")[0] == 0
+
+
 def test_rows_that_production_was_trained_on(project, tell, name):
     """It is said when rows of the comparison were among those that production was trained on."""
     tell("promote", name, "1", "--to", "production")

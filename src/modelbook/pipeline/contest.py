@@ -1,6 +1,7 @@
 """A version beside the one in production, on the version's own test rows, which production predicts anew."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -16,7 +17,7 @@ from modelbook.pipeline import layout
 from modelbook.pipeline.compare import positive_class
 from modelbook.pipeline.recorded import RecordedRun, find_recorded
 from modelbook.pipeline.supply import find_data
-from modelbook.records import GateCheck, ModelRecord
+from modelbook.records import GateCheck
 from modelbook.registry.loading import FoundModel, open_model
 
 
@@ -92,18 +93,28 @@ def _table(config: Config, run: RecordedRun, path: str, *, log: PipelineLogger) 
 
 def _predict(found: FoundModel, rows: pl.DataFrame, *, target: str, threads: int) -> pd.DataFrame:
     """Return what a model predicts for rows, as a run keeps it."""
-    record: ModelRecord | None = found.record
+    record = found.record
     names = [column.name for column in record.inputs] if record else []
     if missing := sorted(set(names) - set(rows.columns)):
         raise DataError("production takes columns that the version's test rows lack", got=", ".join(missing))
+    try:
+        return _predictions(found, rows.select(names).to_pandas(), rows[target].to_pandas(), threads=threads)
+    except Exception as error:
+        raise DataError(
+            "production cannot predict the version's test rows",
+            got=f"{type(error).__name__}; its message may quote rows: --debug shows it",
+        ) from error
+
+
+def _predictions(found: FoundModel, X: pd.DataFrame, y: "pd.Series[Any]", *, threads: int) -> pd.DataFrame:
     set_single_threaded(found.pipeline)
-    X = rows.select(names).to_pandas()
     table = pd.DataFrame(
         {
-            "actual": rows[target].to_pandas(),
+            "actual": y,
             "predicted": in_chunks(found.pipeline.predict, X, threads=threads),
         }
     )
+    record = found.record
     if record is None or not record.classes or not hasattr(found.pipeline, "predict_proba"):
         return table
     probabilities = in_chunks(found.pipeline.predict_proba, X, threads=threads)

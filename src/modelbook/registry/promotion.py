@@ -119,7 +119,8 @@ class Lifecycle:
             done = "finished" if is_decided else "withdrawn, since the ledger does not have it"
             said.append(f"{_called(intent)} was cut off: it is {done}")
         last = self.standing.lines[-1] if self.standing.lines else None
-        if last and self.standing.head_number < self.standing.last_number:
+        is_behind = self.standing.head_number < self.standing.last_number
+        if last and is_behind and (intent == last or not self.standing.faults):
             said += [] if intent == last else [f"{_called(last)} was cut off elsewhere: it is finished"]
             self._carry_through(last)
         if said and not self.standing.faults:
