@@ -1,5 +1,6 @@
 """The report of a run: one HTML page that needs nothing but itself."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -19,6 +20,7 @@ from modelbook.records import GateDecision, GateVerdict, RunMetadata, Validation
 
 _MAX_WORST = 10
 _MAX_FEATURES = 20
+_MAX_TRIALS = 20
 _MAX_NAMED = 5
 _NOTHING_ASKED = "The settings name no thresholds (evaluation.thresholds), so nothing was asked of the model."
 _COUNTS = {"train_samples", "test_samples"}
@@ -94,8 +96,25 @@ def render_report(content: ReportContent) -> str:
             key: value for key, value in run.params.items() if "." not in key and key not in _COUNTS
         },
         settings=_as_yaml(run.lineage.config),
+        trials=_best_trials(run),
+        searched_by=METRIC_LABELS[run.outcome.metric] if run.outcome else None,
         has_cross_validation=any(name.startswith("cv_") for name in run.metrics),
     )
+
+
+def _best_trials(run: RunMetadata) -> list[dict[str, Any]]:
+    """Return what the automatic choice tried, the best first and what could not be scored last."""
+    trials = run.outcome.trials if run.outcome else ()
+    ordered = sorted(trials, key=lambda trial: math.inf if trial.score is None else trial.score)
+    return [
+        {
+            "label": f"{trial.number} {trial.algorithm}",
+            "score": trial.score,
+            "seconds": trial.seconds,
+            "words": trial.note or ", ".join(f"{key} {value}" for key, value in trial.settings.items()),
+        }
+        for trial in ordered[:_MAX_TRIALS]
+    ]
 
 
 @dataclass(frozen=True)

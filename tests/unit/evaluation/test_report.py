@@ -8,7 +8,7 @@ import pytest
 from modelbook.evaluation.gate import held_out_metrics, judge
 from modelbook.evaluation.plots import draw_plots
 from modelbook.evaluation.report import ReportContent, render_report
-from modelbook.records import GateDecision, GateVerdict
+from modelbook.records import GateDecision, GateVerdict, Outcome, Trial
 
 PASSED = GateDecision(verdict=GateVerdict.PASSED, checks=())
 
@@ -49,6 +49,30 @@ def test_names_are_text(content, hostile_name):
     page = render_report(content)
     assert hostile_name not in page
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+
+
+def test_a_search_is_shown_with_what_it_tried(content):
+    """The candidates of an automatic choice stand in the order of their scores, with why one has none."""
+    trials = (
+        Trial(number=1, algorithm="linear", settings={}, score=71.2, seconds=0.4),
+        Trial(
+            number=2,
+            algorithm="mlp",
+            settings={},
+            seconds=0.1,
+            note="does not fit into the time that is left",
+        ),
+        Trial(number=3, algorithm="lightgbm", settings={"num_leaves": 40}, score=60.5, seconds=3),
+    )
+    outcome = Outcome(
+        algorithm="blend", hyperparameters={}, metric="rmse", score=59.9, trials=trials, seconds=4
+    )
+    searched = content.metadata.model_copy(update={"outcome": outcome})
+    text = text_of(render_report(replace(content, metadata=searched)))
+    assert text.index("3 lightgbm 60.5") < text.index("1 linear 71.2") < text.index("2 mlp ")
+    assert "does not fit into the time that is left" in text
+    assert "What was chosen of them, blend, has RMSE 59.9 on the rows held back." in text
+    assert "candidates were tried" not in text_of(render_report(content))
 
 
 def test_the_verdict_comes_with_its_checks(content):
