@@ -239,7 +239,7 @@ class TestRefused:
         """Code that was changed is not executed, though it keeps its name."""
         folder, refused = changed
         marks = [plant(path) for path in sorted((folder / "code").glob("*.py"))]
-        assert len(marks) == 2
+        assert len(marks) > 1
         assert refused().exit_code == 8
         assert not any(mark.exists() for mark in marks)
 
