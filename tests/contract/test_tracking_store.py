@@ -298,7 +298,9 @@ def test_a_version_that_an_alias_names_is_never_withdrawn(config, fitted):
         tracker.log_model(model, name)
         client = tracker._client
         first = client.get_model_version(name, "1")
-        client.create_model_version(name, first.source, run_id=first.run_id, tags=first.tags)
+        (logged,) = client.get_run(first.run_id).outputs.model_outputs
+        origin = {"run_id": first.run_id, "model_id": logged.model_id}
+        client.create_model_version(name, first.source, **origin, tags=first.tags)
         client.set_registered_model_alias(name, "production", "2")
         assert tracker.log_model(model, name) == "1"
         assert len(client.search_model_versions(f"name = '{name}'")) == 2

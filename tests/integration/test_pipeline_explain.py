@@ -43,7 +43,7 @@ def test_a_changed_setting_and_what_follows(project):
     assert (train.prospect, train.why) == ("runs", (f"{TREES}: 5 → 6",))
     assert register.why == tuple(
         f"its input models/{name} is made anew by train"
-        for name in ("metadata.json", "metrics.json", "model.skops")
+        for name in ("code", "metadata.json", "metrics.json", "model.skops", "test_predictions.parquet")
     )
 
 
@@ -112,7 +112,7 @@ def test_the_table(finished_project, modelbook):
     answer = modelbook("-C", finished_project.root, "run", "--explain", "--set", f"{TREES}=6")
     assert "ingest\tcached\tnothing changed\n" in answer.stdout
     assert f"train\truns\t{TREES}: 5 → 6\n" in answer.stdout
-    assert "register\truns\tits input models/metadata.json is made anew by train\n" in answer.stdout
+    assert "register\truns\tits input models/code is made anew by train\n" in answer.stdout
     assert "\t\tits input models/metrics.json is made anew by train\n" in answer.stdout
 
 

@@ -69,6 +69,7 @@ def test_the_flavors_name_no_code_of_ours(tailored):
     shipped = {path.name for path in (folder_of(tailored) / "code").iterdir()}
     assert {re.sub(r"_[0-9a-f]{12}\.py$", "", name) for name in shipped} == {
         "features",
+        "modelbook_derived",
         "modelbook_matrix",
         "modelbook_transformers",
     }
