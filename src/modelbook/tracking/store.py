@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -121,17 +121,22 @@ def _let_in(uri: str, make: "Callable[[], MlflowClient]", limit_s: float) -> "Ml
     MLflow would try for 100 s and more where it does not: a wrong password, a server that is starting.
     """
     answers = partial(is_answering, uri)
+    engine = _engine(uri)  # what importing it takes is not the store's time
     began = time.monotonic()
-    within(partial(_log_in, uri), limit_s=limit_s, is_answering=answers)
+    try:
+        within(lambda: engine.connect().close(), limit_s=limit_s, is_answering=answers)
+    finally:
+        engine.dispose()
     left_s = _left(limit_s, time.monotonic() - began)
     return within(make, limit_s=left_s, longer_s=_FIRST_ANSWER_S, is_answering=answers)
 
 
-def _log_in(uri: str) -> None:
+def _engine(uri: str) -> Any:
+    """Return what connects to a database."""
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
     try:
-        engine = create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
+        return create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
     except ImportError as error:
         raise TrackingStoreError(
             "the database's driver is not installed",
@@ -139,10 +144,6 @@ def _log_in(uri: str) -> None:
             got=str(error),
             hint="install it, or name another driver: postgresql+psycopg2://…",
         ) from error
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
 
 
 def _is_database(uri: str) -> bool:
