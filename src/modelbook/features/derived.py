@@ -78,7 +78,33 @@ class DatetimeParts(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sc
         return np.array(list(dict.fromkeys([*kept, *made])), dtype=object)
 
 
-class Ratios(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
+class _AddedColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
+    """What all that add columns to a table have in common; each names its columns and computes them."""
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn passes it)
+        """Note the names of the columns."""
+        _note_names(self, X)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return the table with the columns added, in the place of those of the same name."""
+        check_is_fitted(self)
+        kept = {name: X[name].to_numpy() for name in X.columns}
+        return _table(kept | self._made(X), X.index)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
+        """Return the names of the columns, the added ones last."""
+        check_is_fitted(self)
+        return np.array(list(dict.fromkeys([*self.feature_names_in_, *self._titles()])), dtype=object)
+
+    def _titles(self) -> list[str]:
+        raise NotImplementedError
+
+    def _made(self, table: pd.DataFrame) -> dict[str, Floats]:
+        raise NotImplementedError
+
+
+class Ratios(_AddedColumns):
     """Adds one number column divided by another; a division by zero is missing.
 
     Args:
@@ -93,30 +119,15 @@ class Ratios(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-le
     def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
         self.pairs = pairs
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn passes it)
-        """Note the names of the columns."""
-        _note_names(self, X)
-        return self
+    def _titles(self) -> list[str]:
+        return [f"{above}_per_{below}" for above, below in self.pairs]
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with the ratios added."""
-        check_is_fitted(self)
-        columns = {name: X[name].to_numpy() for name in X.columns}
-        for above, below in self.pairs:
-            divisor = columns[below]
-            safe = np.where(divisor == 0, np.nan, divisor)
-            with np.errstate(over="ignore"):
-                columns[f"{above}_per_{below}"] = _in_range(columns[above] / safe)
-        return _table(columns, X.index)
-
-    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
-        """Return the names of the columns, the ratios last."""
-        check_is_fitted(self)
-        made = [f"{above}_per_{below}" for above, below in self.pairs]
-        return np.array(list(dict.fromkeys([*self.feature_names_in_, *made])), dtype=object)
+    def _made(self, table: pd.DataFrame) -> dict[str, Floats]:
+        ratios = (_ratio(table[above].to_numpy(), table[below].to_numpy()) for above, below in self.pairs)
+        return dict(zip(self._titles(), ratios, strict=True))
 
 
-class Interactions(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
+class Interactions(_AddedColumns):
     """Adds products, differences and sums of two number columns.
 
     Args:
@@ -132,28 +143,18 @@ class Interactions(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
     def __init__(self, terms: Sequence[tuple[str, str, str]] = ()) -> None:
         self.terms = terms
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn passes it)
-        """Note the names of the columns."""
-        _note_names(self, X)
-        return self
+    def _titles(self) -> list[str]:
+        return [f"{first}_{_OPERATIONS[operation][0]}_{second}" for operation, first, second in self.terms]
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with the terms added."""
-        check_is_fitted(self)
-        columns = {name: X[name].to_numpy() for name in X.columns}
-        for operation, first, second in self.terms:
-            word, compute = _OPERATIONS[operation]
-            columns[f"{first}_{word}_{second}"] = _in_range(compute(columns[first], columns[second]))
-        return _table(columns, X.index)
-
-    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
-        """Return the names of the columns, the terms last."""
-        check_is_fitted(self)
-        made = [f"{first}_{_OPERATIONS[operation][0]}_{second}" for operation, first, second in self.terms]
-        return np.array(list(dict.fromkeys([*self.feature_names_in_, *made])), dtype=object)
+    def _made(self, table: pd.DataFrame) -> dict[str, Floats]:
+        terms = (
+            _in_range(_OPERATIONS[operation][1](table[first].to_numpy(), table[second].to_numpy()))
+            for operation, first, second in self.terms
+        )
+        return dict(zip(self._titles(), terms, strict=True))
 
 
-class Curves(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
+class Curves(_AddedColumns):
     """Adds logarithms and square roots of number columns, with the sign of the number.
 
     Args:
@@ -169,30 +170,19 @@ class Curves(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-le
         self.log = log
         self.square_root = square_root
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:  # noqa: ARG002 (scikit-learn passes it)
-        """Note the names of the columns."""
-        _note_names(self, X)
-        return self
+    def _titles(self) -> list[str]:
+        return [*(f"log_{name}" for name in self.log), *(f"square_root_{name}" for name in self.square_root)]
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with the curves added."""
-        check_is_fitted(self)
-        columns = {name: X[name].to_numpy() for name in X.columns}
-        for name in self.log:
-            columns[f"log_{name}"] = _mapped(math.log1p, columns[name])
-        for name in self.square_root:
-            columns[f"square_root_{name}"] = _mapped(math.sqrt, columns[name])
-        return _table(columns, X.index)
-
-    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
-        """Return the names of the columns, the curves last."""
-        check_is_fitted(self)
-        made = [*(f"log_{name}" for name in self.log), *(f"square_root_{name}" for name in self.square_root)]
-        return np.array(list(dict.fromkeys([*self.feature_names_in_, *made])), dtype=object)
+    def _made(self, table: pd.DataFrame) -> dict[str, Floats]:
+        logs = [_mapped(math.log1p, table[name].to_numpy()) for name in self.log]
+        roots = [_mapped(math.sqrt, table[name].to_numpy()) for name in self.square_root]
+        return dict(zip(self._titles(), [*logs, *roots], strict=True))
 
 
-class Counts(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
-    """Adds in how many training rows the value of a column occurs; missing counts as a value.
+class Counts(_AddedColumns):
+    """Adds in how many training rows the value of a column occurs, 0 for one that they did not have.
+
+    A missing value counts as a value.
 
     Args:
         columns: The columns, of numbers or texts; their counts are named `<column>_count`.
@@ -218,19 +208,12 @@ class Counts(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-le
             self.missing_.append(float(len(X) - len(column)))
         return self
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with the counts added; a value that training rows did not have counts 0."""
-        check_is_fitted(self)
-        columns = {name: X[name].to_numpy() for name in X.columns}
-        for at, name in enumerate(self.columns):
-            columns[f"{name}_count"] = self._counted(X[name], at)
-        return _table(columns, X.index)
+    def _titles(self) -> list[str]:
+        return [f"{name}_count" for name in self.columns]
 
-    def get_feature_names_out(self, input_features: Any = None) -> Objects:  # noqa: ARG002
-        """Return the names of the columns, the counts last."""
-        check_is_fitted(self)
-        made = [f"{name}_count" for name in self.columns]
-        return np.array(list(dict.fromkeys([*self.feature_names_in_, *made])), dtype=object)
+    def _made(self, table: pd.DataFrame) -> dict[str, Floats]:
+        counts = (self._counted(table[name], at) for at, name in enumerate(self.columns))
+        return dict(zip(self._titles(), counts, strict=True))
 
     def _counted(self, column: pd.Series, at: int) -> Floats:
         known = self.known_[at]
@@ -257,6 +240,11 @@ def _table(columns: dict[str, npt.NDArray[Any]], index: pd.Index) -> pd.DataFram
         for name, values in columns.items()
     }
     return pd.DataFrame(series, index=index)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return _in_range(above / np.where(below == 0, np.nan, below))
 
 
 def _in_range(numbers: Floats) -> Floats:
