@@ -31,8 +31,10 @@ def outcome(estimator: Any) -> tuple[str, ...]:
     """Return what was settled before the fit, in words: weights, and iterations of what learns step by step.
 
     Example:
-        >>> from sklearn.ensemble import GradientBoostingRegressor
-        >>> outcome(GradientBoostingRegressor(n_estimators=7))
+        >>> from modelbook.config import load_config
+        >>> from modelbook.models.build import build_estimator
+        >>> chosen = {"algorithm": "lightgbm", "hyperparameters": {"lightgbm": {"n_estimators": 7}}}
+        >>> outcome(build_estimator(load_config({"model": chosen})))
         ('7 iterations',)
     """
     parts = members(estimator)
@@ -45,8 +47,8 @@ def outcome(estimator: Any) -> tuple[str, ...]:
 
 
 def _said_iterations(estimator: Any) -> tuple[str, ...]:
-    count = iterations(estimator)
-    return () if count is None else (f"{count} iterations",)
+    is_stepwise = hasattr(inner(estimator), "best_iterations")
+    return (f"{iterations(estimator)} iterations",) if is_stepwise else ()
 
 
 def iterations(estimator: Any) -> int | None:

@@ -141,11 +141,7 @@ class TrialBench:
             )
         further = _validate(trainer, train, features) if chosen_by == "validation" else {}
         trainer.train(*divided(train, config), transformer=features)
-        with ThreadPoolExecutor(1) as pool:
-            described = pool.submit(_described, trainer)  # a core has room for it beside the evaluation
-            measured, predicted = evaluate(trainer, train, test)
-            with whole_file(predictions) as temporary:
-                predicted.to_parquet(temporary)
+        measured, model = _measured(trainer, train, test, predictions=predictions)
         metrics |= measured
         rows = {layout.TRAIN: len(train), layout.TEST: len(test)}
         return TrialResult(
@@ -156,7 +152,7 @@ class TrialBench:
             metrics=metrics,
             further=further,
             folds=_means(scores),
-            model=described.result(),
+            model=model,
         )
 
     def _read(self, folder: Path, features_key: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -205,6 +201,18 @@ def _validate(trainer: ModelTrainer, train: pd.DataFrame, features: RememberedFe
     predicted = predict_rows(trainer, train.iloc[held])
     measured = scoring(config, trainer.classes)(*columns_of(predicted))
     return {f"validation_{name}": value for name, value in measured.items()}
+
+
+def _measured(
+    trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame, *, predictions: Path
+) -> tuple[dict[str, float], ModelRecord]:
+    """Return the metrics on training and test rows, and the model's record; keep what it predicts."""
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(_described, trainer)  # a core has room for it beside the evaluation
+        measured, predicted = evaluate(trainer, train, test)
+        with whole_file(predictions) as temporary:
+            predicted.to_parquet(temporary)
+        return measured, described.result()
 
 
 def _described(trainer: ModelTrainer) -> ModelRecord:
