@@ -12,7 +12,7 @@ from modelbook.pipeline import layout
 from modelbook.pipeline.lock import hold_project
 from modelbook.records import ModelVersion, Record, RunMetadata
 from modelbook.registry.books import Standing, has_books, open_books
-from modelbook.registry.ledger import production_line
+from modelbook.registry.ledger import former_versions
 from modelbook.registry.promotion import holding_moves, mend_interrupted
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.rejected import RejectedModel, rejected_models, remove_rejected
@@ -115,10 +115,8 @@ def _reason(config: Config, entry: ModelVersion, standing: Standing) -> str | No
 
 
 def _rolled_back_to(standing: Standing) -> str | None:
-    line = production_line(standing.entries)
-    if line and line[-1] == standing.aliases.production:
-        line.pop()
-    return next((version for version in reversed(line) if version in standing.digests), None)
+    former = former_versions(standing.entries, standing.aliases.production)
+    return next((version for version in former if version in standing.digests), None)
 
 
 def _lies_here(config: Config, entry: ModelVersion) -> bool:

@@ -13,7 +13,7 @@ from modelbook.pipeline.recorded import CURRENT, RecordedRun, find_recorded
 from modelbook.records import EvaluationReport, GateCheck, GateVerdict, Record, RunMetadata, Stage
 from modelbook.registry.books import Standing
 from modelbook.registry.candidate import Candidate, find_candidate, verify_candidate
-from modelbook.registry.ledger import LedgerEntry, Mover, production_line
+from modelbook.registry.ledger import LedgerEntry, Mover, former_versions
 from modelbook.registry.promotion import Move, open_lifecycle
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.held import read_run
@@ -314,11 +314,8 @@ def _move(
 
 def _before(name: str, standing: Standing) -> str:
     """Return the version that was in production before the present one, and still exists."""
-    line = production_line(standing.entries)
-    if line and line[-1] == standing.aliases.production:
-        line.pop()
-    for version in reversed(line):
-        if version in standing.digests and version != standing.aliases.production:
+    for version in former_versions(standing.entries, standing.aliases.production):
+        if version in standing.digests:
             return version
         _LOG.warning(f"{name}/{version} was in production and is no longer there: going further back")
     raise NotFoundError(

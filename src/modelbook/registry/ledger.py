@@ -165,6 +165,19 @@ def production_line(entries: Iterable[LedgerEntry]) -> list[str]:
     return brought
 
 
+def former_versions(entries: Iterable[LedgerEntry], production: str | None) -> list[str]:
+    """Return the versions that rollbacks would go back to one after the other, the latest first.
+
+    Args:
+        entries: The ledger.
+        production: The version in production.
+    """
+    line = production_line(entries)
+    if line and line[-1] == production:
+        line.pop()
+    return [version for version in reversed(line) if version != production]
+
+
 def stages_of(entries: Iterable[LedgerEntry], aliases: Aliases) -> dict[str, Stage]:
     """Return the stage of each version that a ledger names; a version that lost its alias is archived."""
     stages: dict[str, Stage] = {}
