@@ -12,6 +12,7 @@ from modelbook.records import GateVerdict, ModelVersion
 from modelbook.registry.reference import is_local
 from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.stored import verify_stored
+from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG
 from modelbook.tracking.journal import kept_evaluation
 from modelbook.tracking.store import open_client, sqlite_path, store_errors
@@ -19,8 +20,6 @@ from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MLflowVersion
-
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 @dataclass(frozen=True)
@@ -166,19 +165,10 @@ def _in_mlflow(config: Config, name: str, number: str) -> "tuple[MLflowVersion, 
     if path is not None and not path.is_file():
         raise absent
     client = open_client(config)
-    from mlflow.exceptions import MlflowException
-
     with store_errors(config.tracking_uri):
-        try:
-            version = client.get_model_version(name, number)
-        except MlflowException as error:
-            if error.error_code not in _ABSENT:
-                raise
-            raise absent from None
-        try:
-            tags = client.get_run(version.run_id).data.tags if version.run_id else {}
-        except MlflowException as error:
-            if error.error_code not in _ABSENT:
-                raise
-            tags = {}
-    return version, tags
+        version = or_none(lambda: client.get_model_version(name, number))
+        if version is None:
+            raise absent
+        run_id = version.run_id
+        run = or_none(lambda: client.get_run(run_id)) if run_id else None
+    return version, run.data.tags if run else {}

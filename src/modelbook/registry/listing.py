@@ -12,6 +12,7 @@ from modelbook.records import ModelVersion, Record, Stage
 from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.reference import PRODUCTION, STAGING
 from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
 from modelbook.tracking.journal import kept_runs
 from modelbook.tracking.lifecycle import STAGE_TAG
@@ -210,14 +211,7 @@ def _only_in_mlflow(config: Config, versions: "list[MLflowVersion]") -> list[Ver
 
 
 def _run(client: "MlflowClient", run_id: str) -> "Run | None":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+    return or_none(lambda: client.get_run(run_id))
 
 
 def _of_others(remote: "MLflowVersion", run: "Run | None") -> VersionSummary:

@@ -17,6 +17,7 @@ from modelbook.files import file_hash
 from modelbook.models.integrity import verify_package
 from modelbook.records import ModelRecord
 from modelbook.registry.reference import PRODUCTION, Reference, no_such_model, parse_reference
+from modelbook.tracking.absent import is_absent
 from modelbook.tracking.events import UID_TAG
 from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import (
@@ -37,7 +38,6 @@ _LOADER = "mlflow.sklearn"
 _NEWEST = "latest"
 _UID = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _locate(client: "MlflowClient", ref: str) -> Stored:
             return _of_logged_model(client, rest)
         return _of_registered(client, parse_reference(rest))
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if not is_absent(error):
             raise
         raise no_such_model(ref) from None
 
@@ -159,7 +159,7 @@ def _run(client: "MlflowClient", ref: str) -> "Run":
     try:
         return client.get_run(ref)
     except MlflowException as error:
-        if error.error_code not in _ABSENT or not _UID.fullmatch(ref):
+        if not is_absent(error) or not _UID.fullmatch(ref):
             raise
         places = [experiment.experiment_id for experiment in client.search_experiments()]
         found = client.search_runs(places, f"tags.`{UID_TAG}` = '{ref}'", max_results=1)
@@ -187,7 +187,7 @@ def _download(config: Config, source: str, folder: Path, *, ref: str) -> Path:
             download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=config.tracking_uri)
         )
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if not is_absent(error):
             raise
         raise NotFoundError(
             "the model's files are not where MLflow has them",

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelbook.config import Config
+from modelbook.tracking.absent import or_none
 from modelbook.tracking.store import open_client, store_errors
-
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,13 @@ def read_run(config: Config, run_id: str, *, names: Collection[str]) -> HeldRun 
         TrackingStoreError: The store cannot be used.
     """
     client = open_client(config)
-    from mlflow.exceptions import MlflowException
-
     with store_errors(config.tracking_uri), tempfile.TemporaryDirectory() as folder:
-        try:
-            tags = client.get_run(run_id).data.tags
-        except MlflowException as error:
-            if error.error_code not in _ABSENT:
-                raise
+        run = or_none(lambda: client.get_run(run_id))
+        if run is None:
             return None
         held = [entry.path for entry in client.list_artifacts(run_id) if entry.path in names]
         paths = {name: Path(client.download_artifacts(run_id, name, folder)) for name in held}
-        return HeldRun(tags, {name: path.read_bytes() for name, path in paths.items()})
+        return HeldRun(run.data.tags, {name: path.read_bytes() for name, path in paths.items()})
 
 
 def run_of_version(config: Config, name: str, version: str | None) -> str | None:
@@ -59,12 +53,6 @@ def run_of_version(config: Config, name: str, version: str | None) -> str | None
     if version is None:
         return None
     client = open_client(config)
-    from mlflow.exceptions import MlflowException
-
     with store_errors(config.tracking_uri):
-        try:
-            return client.get_model_version(name, version).run_id or None
-        except MlflowException as error:
-            if error.error_code not in _ABSENT:
-                raise
-            return None
+        found = or_none(lambda: client.get_model_version(name, version))
+    return found.run_id or None if found else None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modelbook.tracking.absent import or_none
 from modelbook.tracking.store import name_filter
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _NAME_TAG = "modelbook.ledger_of"
 _ENTRY = re.compile(r"entry\.(\d{6})")
 _LONGEST = 5000  # MLflow's parameters end at 6,000 characters
 _IN_PARTS = re.compile(r"parts (\d+) ([0-9a-f]{12})")
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST"}
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,7 @@ def set_stages(
 
 
 def _registered_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code not in _ABSENT:
-            raise
-        return None
+    return or_none(lambda: client.get_registered_model(name))
 
 
 def _digests(client: "MlflowClient", name: str, tag: str) -> dict[str, str]:
@@ -150,14 +143,9 @@ def _digests(client: "MlflowClient", name: str, tag: str) -> dict[str, str]:
 
 def _ledger_run(client: "MlflowClient", model: "RegisteredModel") -> "Run | None":
     """Return the ledger of a model: the run that the model's tag names, or else the oldest that says so."""
-    from mlflow.exceptions import MlflowException
-
-    if run_id := model.tags.get(_RUN_TAG):
-        try:
-            return client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in _ABSENT:
-                raise
+    run_id = model.tags.get(_RUN_TAG)
+    if run_id and (run := or_none(lambda: client.get_run(run_id))):
+        return run
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return None

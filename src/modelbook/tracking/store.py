@@ -20,6 +20,7 @@ from filelock import FileLock
 from modelbook.config import Config, mask_password
 from modelbook.errors import StoreAwayError, TrackingStoreError
 from modelbook.files import whole_file
+from modelbook.tracking.absent import or_none
 from modelbook.tracking.patience import PatientClient, within
 
 if TYPE_CHECKING:
@@ -259,15 +260,9 @@ def aliased_version(config: Config, *, model: str, alias: str) -> str | None:
             row = database.execute(query, (model, alias)).fetchone()
             return None if row is None else str(row[0])
     client = open_client(config)
-    from mlflow.exceptions import MlflowException
-
     with store_errors(config.tracking_uri):
-        try:
-            return str(client.get_model_version_by_alias(model, alias).version)
-        except MlflowException as error:
-            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                return None
-            raise
+        found = or_none(lambda: client.get_model_version_by_alias(model, alias))
+    return str(found.version) if found else None
 
 
 def _reason(error: BaseException) -> str:
@@ -295,17 +290,11 @@ def _database_knows(database: sqlite3.Connection, *, run_id: str, model: str, ve
 
 def _client_knows(config: Config, *, run_id: str, model: str, version: str | None) -> bool:
     client = open_patient(config)
-    from mlflow.exceptions import MlflowException
-
     with store_errors(config.tracking_uri):
-        try:
-            run = client.get_run(run_id).info
-            is_there = (run.lifecycle_stage, run.status) == ("active", "FINISHED")
-            return is_there and (version is None or client.get_model_version(model, version) is not None)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return False
-            raise
+        run = or_none(lambda: client.get_run(run_id))
+        if run is None or (run.info.lifecycle_stage, run.info.status) != ("active", "FINISHED"):
+            return False
+        return version is None or or_none(lambda: client.get_model_version(model, version)) is not None
 
 
 def _refuse_file_store(uri: str) -> None:

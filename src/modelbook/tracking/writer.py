@@ -14,6 +14,7 @@ from modelbook.errors import TrackingStoreError
 from modelbook.files import link_or_copy
 from modelbook.records import DataVersion
 from modelbook.tracking import lifecycle, versions
+from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import (
     INCOMPLETE_TAG,
     PARENT_UID_TAG,
@@ -141,7 +142,7 @@ class StoreWriter:
             StoreAwayError: The store does not answer or breaks down.
         """
         with store_errors(self._config.tracking_uri):
-            run = self._run_of_id(run_id)
+            run = or_none(lambda: self.client.get_run(run_id))
             if run is not None and run.info.status == "RUNNING":
                 self._end(run_id, status, ended_at)
 
@@ -212,19 +213,9 @@ class StoreWriter:
         return self.client.get_run(self.run_id)
 
     def _find(self, run_id: str | None, uid: str, experiment: str) -> "Run | None":
-        run = self._run_of_id(run_id) if run_id else None
+        run = or_none(lambda: self.client.get_run(run_id)) if run_id else None
         is_there = run is not None and run.info.lifecycle_stage == "active"
         return run if is_there else self._run_of_uid(uid, experiment)
-
-    def _run_of_id(self, run_id: str) -> "Run | None":
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                raise
-            return None
 
     def _run_of_uid(self, uid: str, experiment: str) -> "Run | None":
         known = self.client.get_experiment_by_name(experiment)
