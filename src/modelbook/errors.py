@@ -13,6 +13,7 @@
     │   └── StoreAwayError        exit 7   it does not answer, or not in time: the same may go well later
     ├── ModelRefusedError         exit 8   a model is not loaded: it is not what was recorded
     ├── ProjectBusyError          exit 9   another run holds the project
+    ├── NotReadyError             exit 1   no model is there to answer with yet: ask again in a while
     └── StorageError              exit 1   a file cannot be written: a read-only folder, a full disk
 
 Each error says what failed, where, what was got, what was expected and what to do next; none of them holds
@@ -182,6 +183,12 @@ class ProjectBusyError(ModelbookError):
 
     code = "busy"
     exit_code = 9
+
+
+class NotReadyError(ModelbookError):
+    """A server has no model to answer with yet."""
+
+    code = "not_ready"
 
 
 class StorageError(ModelbookError):
