@@ -30,6 +30,7 @@ class Trained:
     record: ModelRecord
     trainer: ModelTrainer
     table: pd.DataFrame
+    package: Path
 
 
 def houses(rows: int) -> pd.DataFrame:
@@ -71,7 +72,7 @@ def train(folder: Path, *, task: str = "classification", algorithm: str = "light
         inputs=FeatureEngineer(config).inputs,
         code=trainer.code_files,
     )
-    return Trained(model, record, trainer, table)
+    return Trained(model, record, trainer, table, folder)
 
 
 @pytest.fixture(scope="session")
