@@ -6,12 +6,12 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 # An alias that no version has, and an id that cannot be one, are wrong parameters to MLflow.
-_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+ABSENT_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 
 
 def is_absent(error: BaseException) -> bool:
     """Return whether an error says that MLflow does not have what it was asked for."""
-    return getattr(error, "error_code", None) in _CODES
+    return getattr(error, "error_code", None) in ABSENT_CODES
 
 
 def or_none(ask: Callable[[], _T]) -> _T | None:

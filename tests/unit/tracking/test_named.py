@@ -1,0 +1,109 @@
+import base64
+import http.server
+import socket
+import threading
+import time
+
+import orjson
+import pytest
+
+from modelbook.config import load_config
+from modelbook.errors import StoreAwayError, TrackingStoreError
+from modelbook.tracking.named import NamedVersion, named_version
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Answers as it is told, and remembers what it was asked."""
+
+    def do_GET(self):
+        self.server.asked.append((self.path, dict(self.headers)))
+        status, content = self.server.answers
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(content if isinstance(content, bytes) else orjson.dumps(content))
+
+    def log_message(self, *_words):
+        pass
+
+
+@pytest.fixture
+def server():
+    """A server that answers as a test wants it."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Server)
+    server.asked, server.answers = [], (200, {})
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def at(address, account=""):
+    return load_config({"tracking": {"uri": f"http://{account}{address[0]}:{address[1]}/mlflow/"}})
+
+
+def test_a_server_is_asked_with_the_account(server):
+    """The user of the address or of MLflow's variables is told to the server, below the address's path."""
+    server.answers = 200, {"model_version": {"version": "7"}}
+    address = server.server_address
+    assert named_version(at(address, "ann:s%40y@"), "houses", alias="production", environ={}) == NamedVersion(
+        "7", None
+    )
+    named_version(at(address), "houses", alias="production", environ={"MLFLOW_TRACKING_TOKEN": "abc"})
+    named_version(
+        at(address),
+        "houses",
+        environ={"MLFLOW_TRACKING_USERNAME": "bo", "MLFLOW_TRACKING_PASSWORD": "x"},
+    )
+    (path, ann), (_, token), (_, bo) = server.asked
+    assert path == "/mlflow/api/2.0/mlflow/registered-models/alias?name=houses&alias=production"
+    basic = [base64.b64encode(words).decode() for words in (b"ann:s@y", b"bo:x")]
+    assert [headers["Authorization"] for headers in (ann, token, bo)] == [
+        f"Basic {basic[0]}",
+        "Bearer abc",
+        f"Basic {basic[1]}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "got"),
+    [
+        ((401, b"who are you"), TrackingStoreError, "HTTP 401"),
+        ((500, {"error_code": "INTERNAL_ERROR"}), StoreAwayError, "HTTP 500, INTERNAL_ERROR"),
+        ((404, b"<html>"), StoreAwayError, "HTTP 404"),
+        ((200, b"<html>"), StoreAwayError, "Expecting value"),
+        ((200, [1]), StoreAwayError, "no MLflow"),
+    ],
+)
+def test_a_server_that_answers_otherwise(server, answers, *, error, got):
+    """What is no answer of MLflow's is an error that says what came, and holds no password."""
+    server.answers = answers
+    with pytest.raises(error) as raised:
+        named_version(at(server.server_address, "ann:secret@"), "houses", environ={})
+    assert type(raised.value) is error
+    assert got in raised.value.got
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+def test_a_store_that_is_away(scheme):
+    """Where nobody listens, the error comes at once; where somebody listens and is silent, in time."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        config = load_config({"tracking": {"uri": f"{scheme}://127.0.0.1:{port}/db"}})
+        begun = time.monotonic()
+        with pytest.raises(StoreAwayError):
+            named_version(config, "houses", limit_s=0.2, environ={})
+        assert time.monotonic() - begun < 5
+    with pytest.raises(StoreAwayError):
+        named_version(config, "houses", environ={})
+
+
+def test_a_database_that_is_none(tmp_path):
+    """A SQLite file that is damaged is a store that cannot be used; one that is not there holds nothing."""
+    config = load_config({"tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}})
+    assert named_version(config, "houses") is None
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
+    with pytest.raises(StoreAwayError, match="cannot be used"):
+        named_version(config, "houses")
