@@ -5,14 +5,15 @@ comes depends on the machine and the clock; what it comes to is settings like an
 and which make the same model wherever and whenever they are fitted.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from modelbook.config import Config
 from modelbook.errors import ConfigError, ModelbookError
@@ -31,6 +32,7 @@ from modelbook.models.folds import folds
 from modelbook.models.parts import inner, iterations, tell_categories
 from modelbook.models.portfolio import drawn, portfolio, tunable
 from modelbook.models.stopping import as_learned, category_columns
+from modelbook.models.threads import side_by_side, threads_each
 from modelbook.records import Candidate, Outcome, Trial
 
 DEFAULT_BUDGET_S = 300.0
@@ -63,12 +65,12 @@ class _Fold(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """A candidate with the iterations that it needs, what it says of held-out rows, and the time of a fit."""
+    """A candidate with the iterations that it needs, what it says of held-out rows, and one thread's work."""
 
     candidate: Candidate
     said: Floats
     score: float
-    fit_s: float
+    work_s: float
 
 
 def search(config: Config, X: pd.DataFrame, *, y: Array, clock: Clock = time.monotonic) -> Outcome:
@@ -77,7 +79,7 @@ def search(config: Config, X: pd.DataFrame, *, y: Array, clock: Clock = time.mon
     Candidates of the catalogue are fitted in folds of the training rows, features included. First come
     settings that are good on most tables, then others drawn around the best of them, as long as what is still
     to come fits into the budget: the fit of everything chosen on all training rows is part of it. The weights
-    of those chosen are found from their predictions of held-out rows.
+    of those chosen are found from their predictions of held-out rows. Folds are fitted side by side.
 
     Args:
         config: The settings.
@@ -96,7 +98,7 @@ def search(config: Config, X: pd.DataFrame, *, y: Array, clock: Clock = time.mon
     """
     began = clock()
     budget_s = config.training.time_budget_s or DEFAULT_BUDGET_S
-    with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)), quietly():
+    with transform_errors(config), quietly():
         hunt = _Hunt(config, X, y=y, ends_at=began + budget_s * (1 - _SPARED), clock=clock)
         hunt.try_all()
         chosen, weights = hunt.choose()
@@ -139,8 +141,10 @@ class _Hunt:
         self._clock = clock
         self._ends_at = ends_at
         self._classes = np.unique(y)
+        self._threads = thread_count(config.training.n_jobs)
         pairs = _pairs(config, X, y)
-        self._folds = [_fold(config, X, y=y, train=train, held=held) for train, held in pairs]
+        self._share = threads_each(len(pairs), self._threads)
+        self._folds = self._of_each(lambda pair: _fold(config, X, y=y, train=pair[0], held=pair[1]), pairs)
         self._actual = np.concatenate([fold.held for fold in self._folds])
         self._growth = len(y) / len(self._folds[0].y)
 
@@ -199,8 +203,12 @@ class _Hunt:
 
     def _left_s(self) -> float:
         """Return the time that is left, less what it takes to fit what would be chosen now."""
-        likely = sorted(self._tried, key=lambda one: one.score)[:_MOST_MEMBERS]
-        return self._ends_at - self._clock() - sum(one.fit_s for one in likely) * self._growth
+        works = [one.work_s for one in sorted(self._tried, key=lambda one: one.score)[:_MOST_MEMBERS]]
+        refit_s = self._growth * max(sum(works) / self._threads, *works, 0.0)
+        return self._ends_at - self._clock() - refit_s
+
+    def _of_each(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        return side_by_side(work, items, threads=self._threads)
 
     def _try(self, candidate: Candidate) -> bool:
         """Try a candidate, and return whether it could be fitted in the time that is left."""
@@ -223,26 +231,32 @@ class _Hunt:
         if limited is None:
             return None
         known = self._with_best_iterations(limited)
-        said, began = [], self._clock()
-        for fold in self._folds:
-            estimator = self._estimator(known, fold).fit(fold.matrix, fold.y)
-            said.append(held_out_answer(estimator, fold.others, classes=self._classes, actual=fold.held))
-        fit_s = (self._clock() - began) / len(self._folds)
-        answer = np.concatenate(said)
-        if not np.isfinite(answer).all():
+        began = self._clock()
+        said = np.concatenate(self._of_each(partial(self._said, known), self._folds))
+        if not np.isfinite(said).all():
             raise ValueError("predictions that are no numbers")
-        return _Tried(known, answer, self.score(answer), fit_s)
+        fit_s = (self._clock() - began) / self._turns
+        return _Tried(known, said, self.score(said), work_s=fit_s * self._share)
+
+    def _said(self, candidate: Candidate, fold: _Fold) -> Floats:
+        estimator = self._estimator(candidate, fold).fit(fold.matrix, fold.y)
+        return held_out_answer(estimator, fold.others, classes=self._classes, actual=fold.held)
+
+    @property
+    def _turns(self) -> int:
+        """How often as many folds are fitted as there are threads for."""
+        return math.ceil(len(self._folds) * self._share / self._threads)
 
     def _within_time(self, candidate: Candidate) -> Candidate | None:
         """Return a candidate with as many iterations as there is time for; None where those are too few."""
         wanted = iterations(self._estimator(candidate, self._folds[0]))
-        fits = len(self._folds) + 1 + self._growth
+        fits = 1 + self._turns + self._growth * self._share / self._threads
         if wanted is None or wanted <= _FEWEST_ITERATIONS:
             return candidate if self._left_s() > 0 else None
         probe = _limited(candidate, _PROBED_ITERATIONS, self._estimator(candidate, self._folds[0]))
         began = self._clock()
         fold = self._folds[0]
-        self._estimator(probe, fold).fit(fold.matrix, fold.y)
+        self._of_each(partial(self._said, probe), self._first_folds)
         one_s = (self._clock() - began) / _PROBED_ITERATIONS
         affordable = int(self._left_s() / (fits * one_s)) if one_s else wanted
         if affordable < _FEWEST_ITERATIONS:
@@ -250,16 +264,26 @@ class _Hunt:
         return _limited(candidate, min(wanted, affordable), self._estimator(candidate, fold))
 
     def _with_best_iterations(self, candidate: Candidate) -> Candidate:
-        """Return a candidate with the iterations after which the first fold's held-out rows are said best."""
-        fold = self._folds[0]
-        estimator = self._estimator(candidate, fold)
-        learner = inner(estimator)
+        """Return a candidate with the iterations after which the first folds' held-out rows are said best."""
+        learner = inner(self._estimator(candidate, self._folds[0]))
         if not hasattr(learner, "best_iterations"):
             return candidate
+        counts = self._of_each(partial(self._best_iterations, candidate), self._first_folds)
+        return _limited(candidate, round(sum(counts) / len(counts)), learner)
+
+    def _best_iterations(self, candidate: Candidate, fold: _Fold) -> int:
+        estimator = self._estimator(candidate, fold)
         known, watched = as_learned(estimator, fold.y, fold.held)
         held_out = (fold.others, watched)
-        count = learner.best_iterations(fold.matrix, known, held_out=held_out, rounds=_PATIENCE_ROUNDS)
-        return _limited(candidate, count, learner)
+        found = inner(estimator).best_iterations(
+            fold.matrix, known, held_out=held_out, rounds=_PATIENCE_ROUNDS
+        )
+        return int(found)
+
+    @property
+    def _first_folds(self) -> list[_Fold]:
+        """As many folds as are fitted at once."""
+        return self._folds[: max(1, self._threads // self._share)]
 
     def _estimator(self, candidate: Candidate, fold: _Fold) -> Any:
         model = {
@@ -267,7 +291,7 @@ class _Hunt:
             "hyperparameters": {candidate.algorithm: candidate.settings},
         }
         chosen = self.config.model.model_copy(update=model)
-        estimator = build_estimator(self.config.model_copy(update={"model": chosen}))
+        estimator = build_estimator(self.config.model_copy(update={"model": chosen}), self._share)
         tell_categories(estimator, fold.categories)
         return estimator
 

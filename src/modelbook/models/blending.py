@@ -1,6 +1,7 @@
 """The weights of a blend, from predictions of rows that the members were not fitted on."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from sklearn.base import clone
 
 from modelbook.config import Config
 from modelbook.models.build import blend_settings
-from modelbook.models.estimators import BLEND
+from modelbook.models.estimators import BLEND, thread_count
 from modelbook.models.folds import folds, of_all_classes
 from modelbook.models.parts import members, tell_categories
 from modelbook.models.stopping import category_columns
+from modelbook.models.threads import side_by_side
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -116,17 +118,23 @@ def _held_out_predictions(
     """Return the rows that were predicted, and of each member the prediction or the true class's share."""
     rows, blocks = [], []
     count, classes = blend_settings(config).folds, np.unique(y)
+    threads = thread_count(config.training.n_jobs)
     for train, held in folds(config, X, y, count=count, where=f"model.hyperparameters.{BLEND}.folds"):
         fitted = clone(features)
         matrix, others = fitted.fit_transform(X.iloc[train], y[train]), fitted.transform(X.iloc[held])
         tell_categories(estimator, category_columns(fitted))
-        said = [
-            held_out_answer(clone(member).fit(matrix, y[train]), others, classes=classes, actual=y[held])
-            for member in members(estimator).values()
-        ]
+        said = partial(_said, known=(matrix, y[train]), held_out=(others, y[held]), classes=classes)
+        parts = list(members(estimator).values())
         rows.append(held)
-        blocks.append(np.column_stack(said))
+        blocks.append(np.column_stack(side_by_side(said, parts, threads=threads)))
     return np.concatenate(rows), np.vstack(blocks)
+
+
+def _said(
+    member: Any, *, known: tuple[Floats, Array], held_out: tuple[Floats, Array], classes: Array
+) -> Floats:
+    matrix, actual = held_out
+    return held_out_answer(clone(member).fit(*known), matrix, classes=classes, actual=actual)
 
 
 def held_out_answer(estimator: Any, matrix: Floats, *, classes: Array, actual: Array) -> Floats:

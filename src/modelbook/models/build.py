@@ -11,6 +11,7 @@ from modelbook.config import Config, Section
 from modelbook.errors import ConfigError
 from modelbook.features.code import USER_CODE, user_code_errors
 from modelbook.models.estimators import AUTO, BLEND, CATALOGUE, check_algorithm, thread_count, user_class
+from modelbook.models.threads import threads_each
 
 _PARAMETER = re.compile(r"The '(\w+)' parameter")
 
@@ -117,14 +118,15 @@ def hyperparameter_error(config: Config, error: Exception) -> ConfigError:
 def _blend(config: Config, threads: int) -> Any:
     settings = blend_settings(config)
     path = f"model.hyperparameters.{BLEND}.members"
+    share = threads_each(len(settings.wanted), threads)
     members = [
-        (name, _built(config, _Wanted(algorithm, chosen, f"{path}.{algorithm}"), threads))
+        (name, _built(config, _Wanted(algorithm, chosen, f"{path}.{algorithm}"), share))
         for name, (algorithm, chosen) in zip(_names(settings), settings.wanted, strict=True)
     ]
     _check_probabilities(config, dict(members))
     weights = settings.weights or [1.0] * len(members)
     cls: Any = CATALOGUE[BLEND].estimator_class(config.project.task)
-    return cls(members=members, weights=[weight / sum(weights) for weight in weights])
+    return cls(members=members, weights=[weight / sum(weights) for weight in weights], n_jobs=threads)
 
 
 def _check_probabilities(config: Config, members: Mapping[str, Any]) -> None:

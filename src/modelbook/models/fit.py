@@ -72,9 +72,13 @@ def _fit(pipeline: Pipeline, config: Config, *, X: pd.DataFrame, y: npt.NDArray[
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Do without being told that a table has fewer rows than a quantile transformer has quantiles."""
+    """Do without being told that rows are fewer than quantiles, or that a network took all of its passes.
+
+    It is for whole fits, whose threads share one list of filters.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_quantiles .* is greater than")
+        warnings.filterwarnings("ignore", message="Stochastic Optimizer: Maximum iterations")
         yield
 
 

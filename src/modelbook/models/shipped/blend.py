@@ -1,16 +1,18 @@
 """Several estimators that answer together: the weighted mean of what each says.
 
-This file travels with each model that uses it: it imports NumPy and scikit-learn alone.
+This file travels with each model that uses it: it imports NumPy and scikit-learn, with its threadpoolctl.
 
 Source: L. Breiman, "Stacked Regressions", Machine Learning 24 (1996) 49-64.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from threadpoolctl import threadpool_limits
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,17 +23,24 @@ class _Blend(BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
     Args:
         members: Names and unfitted estimators.
         weights: The weight of each, none below zero, with a sum of 1; a member of weight 0 is not fitted.
+        n_jobs: Members fitted side by side.
     """
 
-    def __init__(self, members: Sequence[tuple[str, Any]] = (), weights: Sequence[float] = ()) -> None:
+    def __init__(
+        self, members: Sequence[tuple[str, Any]] = (), weights: Sequence[float] = (), n_jobs: int = 1
+    ) -> None:
         self.members = members
         self.weights = weights
+        self.n_jobs = n_jobs
 
     def fit(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> Self:
         """Fit each member that has a weight."""
         self.n_features_in_ = X.shape[1]
         chosen = [(member, weight) for (_, member), weight in zip(self.members, self.weights, strict=True)]
-        self.fitted_ = [clone(member).fit(X, y) for member, weight in chosen if weight]
+        wanted = [clone(member) for member, weight in chosen if weight]
+        share = max(1, self.n_jobs // len(chosen))
+        with ThreadPoolExecutor(self.n_jobs, initializer=threadpool_limits, initargs=(share,)) as pool:
+            self.fitted_ = list(pool.map(lambda member: member.fit(X, y), wanted))
         self.fitted_weights_ = np.array([weight for _, weight in chosen if weight], dtype=np.float64)
         return self
 

@@ -6,7 +6,6 @@ than the same row among many; and what only further fitting needs is dropped. Th
 model that uses it: it imports NumPy, SciPy and scikit-learn alone.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -14,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -69,10 +67,8 @@ class _Network:
         """Yield the loss on held-out rows after each pass."""
         raise NotImplementedError
 
-    def _fit_quietly(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # max_iter is a setting like any other
-            super().fit(X, y)  # type: ignore[misc] # of scikit-learn's
+    def _fit_network(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        super().fit(X, y)  # type: ignore[misc] # of scikit-learn's
         for name in _ONLY_FITTING:
             vars(self).pop(name, None)
 
@@ -92,7 +88,7 @@ class NetworkRegressor(_Network, MLPRegressor):  # type: ignore[misc] # scikit-l
 
     Example:
         >>> X = np.linspace(0, 1, 50).reshape(-1, 1)
-        >>> network = NetworkRegressor(hidden_layer_sizes=(8,), random_state=0, max_iter=20)
+        >>> network = NetworkRegressor(hidden_layer_sizes=(8,), random_state=0, tol=1.0)
         >>> network.fit(X, 1e6 * X[:, 0]).predict(X[:1]).shape
         (1,)
     """
@@ -101,7 +97,7 @@ class NetworkRegressor(_Network, MLPRegressor):  # type: ignore[misc] # scikit-l
         """Fit the network on the target in units of its spread."""
         self.target_mean_ = float(np.mean(y))
         self.target_scale_ = float(np.std(y)) or 1.0
-        self._fit_quietly(X, (y - self.target_mean_) / self.target_scale_)
+        self._fit_network(X, (y - self.target_mean_) / self.target_scale_)
         return self
 
     def predict(self, X: npt.NDArray[Any]) -> Floats:
@@ -123,14 +119,14 @@ class NetworkClassifier(_Network, MLPClassifier):  # type: ignore[misc] # scikit
     Example:
         >>> X = np.linspace(0, 1, 50).reshape(-1, 1)
         >>> y = np.where(X[:, 0] > 0.5, "yes", "no")
-        >>> network = NetworkClassifier(hidden_layer_sizes=(8,), random_state=0, max_iter=20)
+        >>> network = NetworkClassifier(hidden_layer_sizes=(8,), random_state=0, tol=1.0)
         >>> network.fit(X, y).predict_proba(X[:1]).shape
         (1, 2)
     """
 
     def fit(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> Self:
         """Fit the network."""
-        self._fit_quietly(X, y)
+        self._fit_network(X, y)
         return self
 
     def predict_proba(self, X: npt.NDArray[Any]) -> Floats:
