@@ -41,9 +41,16 @@ class SumMeasure:
     columns: Floats
     of_sums: Measure
 
+    def __post_init__(self) -> None:
+        """Lay each column out in one piece."""
+        object.__setattr__(self, "columns", np.asfortranarray(self.columns))
+
     def __call__(self, weights: Floats) -> Floats:
-        """Return the metric for weights, `(n_weightings, n_rows)`."""
-        return self.of_sums(weights @ self.columns)
+        """Return the metric for weights, `(n_weightings, n_rows)`.
+
+        One column at a time: BLAS takes three times as long for a product with a matrix of a few columns.
+        """
+        return self.of_sums(np.column_stack([weights @ column for column in self.columns.T]))
 
 
 def weighted_metrics(
