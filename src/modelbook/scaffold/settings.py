@@ -23,7 +23,7 @@ class ProjectSettings(Record):
         raw: The project's copy of it, relative to the project.
         query: The SQL query of a database source.
         sha256: The hash of an http(s) source.
-        hyperparameters: The random forest's settings.
+        hyperparameters: What differs from the usual settings of the random forest.
         cv_folds: Folds of cross-validation.
         thresholds: Limits by metric.
         experiment: What runs are recorded under.
@@ -59,7 +59,7 @@ def settle(source: Source, provenance: Provenance, *, name: str) -> ProjectSetti
         raw=source.raw,
         query=source.query,
         sha256=provenance.sha256,
-        hyperparameters={"n_estimators": 300},
+        hyperparameters={},
         cv_folds=0,
         thresholds={},
         experiment=plain,
