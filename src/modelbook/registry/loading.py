@@ -1,5 +1,7 @@
 """A model by its name: found in the local registry or in MLflow, verified, ready to predict."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,18 +89,46 @@ def open_model(
     text = str(ref)
     if text.endswith(".joblib"):
         return FoundModel(_load_joblib(Path(text), allow_pickle=allow_pickle), None)
+    with open_package(text, config=config) as (found, _):
+        return found
+
+
+@contextmanager
+def open_package(ref: str, *, config: ConfigLike | None = None) -> Iterator[tuple[FoundModel, Path]]:
+    """Yield a model as `open_model` returns it, and the folder that its verified files lie in meanwhile.
+
+    Raises:
+        UsageError: That is no reference to a model.
+        NotFoundError: There is no such model.
+        ModelRefusedError: A file is not the recorded one, or holds what is not trusted.
+        TrackingStoreError: MLflow's store cannot be used.
+    """
     if config is None:
         config = "." if CONFIG_PATH.is_file() else {}
     settings = load_config(config)
     mend_interrupted(settings)
-    if text.startswith(("runs:/", "models:/")):
-        return _load_from_mlflow(settings, text)
-    reference = parse_reference(text)
-    if (entry := _local(settings, reference)) is not None:
-        return _load_removed(settings, entry) if entry.removed_at else _load_local(settings, entry)
-    if not settings.training.enable_mlflow or is_local(reference.version):
-        raise no_such_model(text)
-    return _load_from_mlflow(settings, text)
+    place = _find(settings, ref)
+    if isinstance(place, ModelVersion):
+        yield _load_local(settings, place), settings.path(place.file).parent
+        return
+    from modelbook.models.package import unpack
+    from modelbook.registry.stored import fetched
+
+    with fetched(settings, place) as (stored, folder, record):
+        yield FoundModel(unpack(folder, record), record, stored.name, stored.version), folder
+
+
+def _find(config: Config, ref: str) -> ModelVersion | str:
+    """Return the local version that a reference means, or by what reference MLflow has the model."""
+    if ref.startswith(("runs:/", "models:/")):
+        return ref
+    reference = parse_reference(ref)
+    entry = _local(config, reference)
+    if entry is not None:
+        return _removed(config, entry) if entry.removed_at else entry
+    if not config.training.enable_mlflow or is_local(reference.version):
+        raise no_such_model(ref)
+    return ref
 
 
 def _local(config: Config, reference: Reference) -> ModelVersion | None:
@@ -146,24 +176,16 @@ def _load_local(config: Config, entry: ModelVersion) -> FoundModel:
     return FoundModel(unpack(path.parent, entry.model), entry.model, entry.name, entry.version)
 
 
-def _load_removed(config: Config, entry: ModelVersion) -> FoundModel:
-    """Load a version from MLflow whose file was removed here."""
+def _removed(config: Config, entry: ModelVersion) -> str:
+    """Return by what reference MLflow has a version whose file was removed here."""
     if config.training.enable_mlflow and entry.mlflow_version:
-        return _load_from_mlflow(config, f"models:/{entry.name}/{entry.mlflow_version}")
+        return f"models:/{entry.name}/{entry.mlflow_version}"
     raise NotFoundError(
         "the version's file was removed to make room",
         where=f"{entry.name}/{entry.version}",
         got=f"removed {entry.removed_at:%Y-%m-%d %H:%M} by `modelbook gc`",
         hint="`modelbook reproduce` makes its run again",
     )
-
-
-def _load_from_mlflow(config: Config, ref: str) -> FoundModel:
-    from modelbook.models.package import unpack
-    from modelbook.registry.stored import fetched
-
-    with fetched(config, ref) as (stored, folder, record):
-        return FoundModel(unpack(folder, record), record, stored.name, stored.version)
 
 
 def _load_joblib(path: Path, *, allow_pickle: bool) -> "Pipeline":
