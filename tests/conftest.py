@@ -343,6 +343,15 @@ def finished_project(new_project, tmp_path_factory):
     return project
 
 
+@pytest.fixture(scope="session")
+def two_versions(finished_project, tmp_path_factory):
+    """Return a project with two registered versions that answer otherwise, neither promoted; to be copied."""
+    project = finished_project.copy(tmp_path_factory.mktemp("two") / "houses")
+    project.set({"model.hyperparameters.random_forest.n_estimators": "7"})
+    project.run()
+    return project
+
+
 @pytest.fixture
 def fresh(new_project, tmp_path):
     """Return a project of the test's own that has not run yet."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 from types import TracebackType
-from typing import Any
 
 from modelbook.errors import NotReadyError
 from modelbook.logs import now
+from modelbook.serving.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Serving:
         version: Its version, as every answer of it says.
     """
 
-    runtime: Any
+    runtime: Runtime
     name: str
     version: str
 

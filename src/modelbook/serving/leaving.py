@@ -1,0 +1,57 @@
+"""A server that leaves well: it says so first, answers whom it has, and is gone within ten seconds."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+from modelbook.serving.current import Current
+
+DRAIN_S = 1.0
+GRACE_S = 7.0
+
+_GONE_AFTER_S = 9.0
+_EXIT_TERMINATED = 143
+
+
+def leave_well(current: Current, *, drain_s: float = DRAIN_S) -> None:
+    """Let SIGTERM take a while: the server first says that it is not ready any more, and answers on.
+
+    Whoever sends it requests can then turn to another one before it closes its door. Called in the main
+    thread of the event loop, after the web server has set its own handler, which is called in the end. What
+    hangs beyond all of that, such as a prediction that nobody can stop, ends with the process.
+
+    Args:
+        current: What the server says of itself.
+        drain_s: How long it answers on before it takes no more connections.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    close = signal.getsignal(signal.SIGTERM)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if current.is_stopping or not callable(close):
+            return
+        current.is_stopping = True
+        guard = threading.Timer(_GONE_AFTER_S, os._exit, (_EXIT_TERMINATED,))
+        guard.daemon = True
+        guard.start()
+        loop.call_soon_threadsafe(loop.call_later, drain_s, close, number, frame)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def leave_with_parent() -> None:
+    """Let a worker leave when the process that watches over it is gone, so that nobody holds the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_await, args=(parent,), name="modelbook-parent", daemon=True).start()
+
+
+def _await(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,36 @@
+"""Whether a version may take the place of another under clients that know the former one's columns."""
+
+from modelbook.errors import ModelRefusedError
+from modelbook.records import InputColumn, ModelRecord
+
+
+def check_successor(former: ModelRecord, record: ModelRecord) -> None:
+    """Return quietly where every request that the former model took is one to the new model too.
+
+    It may want fewer columns, and in another order; a column of whole numbers may become one of numbers.
+    The answers must stay of one kind: the same task, and the same classes in the same order, since clients
+    read probabilities by their place.
+
+    Raises:
+        ModelRefusedError: Some requests would be refused, or their answers mean something else.
+    """
+    expected = {column.name: column for column in former.inputs}
+    faults = [fault for column in record.inputs if (fault := _fault(expected.get(column.name), column))]
+    if former.task != record.task:
+        faults.append(f"it is for {record.task}, not {former.task}")
+    elif former.classes != record.classes:
+        faults.append("its classes are others, or in another order")
+    if faults:
+        raise ModelRefusedError(
+            "the version does not take what the served one takes",
+            got="; ".join(faults),
+            hint="restart the server to serve it all the same, once its clients send what it takes",
+        )
+
+
+def _fault(former: InputColumn | None, column: InputColumn) -> str | None:
+    if former is None:
+        return f"{column.name}: a column that clients do not send"
+    if (former.type, column.type) not in {(column.type, column.type), ("integer", "float")}:
+        return f"{column.name}: {column.type}, was {former.type}"
+    return None

@@ -1,0 +1,241 @@
+import numpy as np
+import pytest
+
+from modelbook.config import load_config
+from modelbook.errors import ModelRefusedError, NotFoundError, StoreAwayError
+from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.shelf import Shelf
+from modelbook.registry.wanted import digest_of, find_wanted, parse_wanted
+from modelbook.serving import follow
+from modelbook.serving.current import Current
+from modelbook.serving.follow import Follower, make_ready
+from modelbook.serving.making import Order, make
+
+ROW = {"area": np.array([100.0]), "rooms": np.array([4.0]), "town": np.array(["Porto"], dtype=object)}
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch):
+    """The versions whose bundles were made, in this process and not in one of its own."""
+    made = []
+
+    def prepare(config, wanted, *, is_anew=False):
+        digest = digest_of(wanted)
+        if digest is None or is_anew or not Shelf(config).bundle(digest).is_dir():
+            made.append(wanted.version)
+            words = {"name": wanted.name, "version": wanted.version, "digest": digest}
+            return make(config, Order(settings={}, root="", **words))
+        return digest
+
+    monkeypatch.setattr(follow, "prepare", prepare)
+    return made
+
+
+class Scene:
+    """A project without MLflow that has two versions, and a server that follows it."""
+
+    def __init__(self, root):
+        self.time_s = 0.0
+        self.config = load_config(root)
+        self.name = self.config.tracking.model_name
+        self.registry = ModelRegistry(self.config)
+        self.first, self.second = (entry.version for entry in self.registry.versions(self.name))
+        self.start()
+
+    def start(self, server="a1", ref=None):
+        """Begin anew, as another worker of a server or as another server."""
+        self.current = Current(alias="production")
+        self.follower = Follower(
+            self.config,
+            parse_wanted(ref or self.name),
+            self.current,
+            server=server,
+            poll_s=1,
+            clock=lambda: self.time_s,
+        )
+
+    def stage(self, **stages):
+        """Let versions have stages, and no other version one."""
+        named = {getattr(self, name): stage for name, stage in stages.items()}
+        none = dict.fromkeys((self.first, self.second), "Archived")
+        self.registry.set_stages(self.name, none | named, head=None, by_number=False)
+
+    def look(self):
+        """Let the server look, and return the version that answers."""
+        self.follower.look()
+        return self.current.serving and self.current.serving.version
+
+    def predict(self):
+        """Return what the served version says of a row."""
+        return self.current.serving.runtime.predict(ROW).predictions[0]
+
+    def damage(self, version):
+        """Change a byte of a version's file."""
+        path = self.config.path(self.registry.find(self.name, version).file)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.unlink()
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def scene(two_versions, tmp_path):
+    project = two_versions.copy(tmp_path / "houses")
+    project.set({"training.enable_mlflow": "false"})
+    return Scene(project.root)
+
+
+def test_the_newest_answers_until_something_is_promoted(scene, made):
+    """Where nothing is in production the newest version answers, and the server says so."""
+    assert scene.look() == scene.second
+    assert "nothing of" in scene.current.problem
+    newest = scene.predict()
+    scene.stage(first="Production")
+    assert scene.look() == scene.first
+    assert (scene.current.problem, scene.current.swaps, made) == (None, 1, [scene.second, scene.first])
+    assert scene.predict() != newest
+
+
+def test_a_rollback_opens_what_is_there(scene, made):
+    """A version that answered before is opened again, and not made again."""
+    for name in ("first", "second", "first"):
+        scene.stage(**{name: "Production"})
+        assert scene.look() == getattr(scene, name)
+    assert made == [scene.first, scene.second]
+
+
+def test_what_was_promoted_stays_without_an_alias(scene):
+    """Taking the alias away puts nothing else in place, in no worker of this server; the next begins anew."""
+    scene.stage(first="Production")
+    scene.look()
+    scene.stage()
+    assert scene.look() == scene.first
+    assert scene.current.problem == "nothing is in production any more"
+    scene.start()
+    assert scene.look() == scene.first
+    scene.start(server="b2")
+    assert scene.look() == scene.second
+
+
+def test_a_bad_version_gets_no_request(scene, made):
+    """A version whose file was changed is counted, named and not let in, and the former one answers."""
+    scene.stage(first="Production")
+    scene.look()
+    scene.damage(scene.second)
+    scene.stage(second="Production")
+    assert [scene.look() for _ in range(3)] == [scene.first] * 3
+    assert (scene.current.rejected, scene.current.is_stale, made[1:]) == (1, False, [scene.second])
+    assert scene.current.problem.startswith(f"{scene.name}/{scene.second} is not let in: ")
+    scene.time_s = 300
+    scene.look()
+    assert scene.current.rejected == 2
+    scene.stage(first="Production")
+    assert scene.look() == scene.first
+    assert scene.current.problem is None
+    scene.stage(second="Production")
+    scene.look()
+    assert scene.current.rejected == 3
+
+
+def test_a_bad_version_at_the_start(scene):
+    """A server that begins with a bad version lets the last verified one answer, or none."""
+    scene.damage(scene.second)
+    scene.stage(second="Production")
+    assert scene.look() is None
+    with pytest.raises(ModelRefusedError):
+        make_ready(scene.config, parse_wanted(scene.name))
+    scene.stage(first="Production")
+    scene.time_s = 60
+    assert scene.look() == scene.first
+    scene.stage(second="Production")
+    scene.start(server="b2")
+    assert scene.look() == scene.first
+    assert scene.current.rejected == 1
+    assert make_ready(scene.config, parse_wanted(scene.name)).version == scene.first
+
+
+def test_other_columns_need_a_new_start(scene):
+    """A version that wants columns which clients do not send is not let in, by any worker of this server."""
+    scene.stage(first="Production")
+    scene.look()
+    runtime = scene.current.serving.runtime
+    inputs = runtime.record.inputs[1:]
+    runtime.record = runtime.record.model_copy(update={"inputs": inputs})
+    scene.stage(second="Production")
+    assert scene.look() == scene.first
+    assert "a column that clients do not send" in scene.current.problem
+    scene.start(server="b2")
+    assert scene.look() == scene.second
+
+
+def test_a_bundle_that_was_changed_is_made_again(scene, made):
+    """What lies in the cache is not believed: a changed bundle is made again from the registered model."""
+    scene.stage(first="Production")
+    scene.look()
+    folder = next(scene.config.path("models/serving/bundles").iterdir())
+    (folder / "bundle.json").write_text("{}")
+    scene.start()
+    assert scene.look() == scene.first
+    assert made == [scene.first, scene.first]
+
+
+def test_a_registry_that_is_away(scene, made, monkeypatch):
+    """With the registry away the version answers on, a server that begins serves the last; both say so."""
+
+    def away(*_words):
+        raise StoreAwayError("the tracking server does not answer", got="refused")
+
+    scene.stage(first="Production")
+    scene.look()
+    with monkeypatch.context() as patched:
+        patched.setattr(follow, "find_wanted", away)
+        assert scene.look() == scene.first
+        assert (scene.current.is_stale, scene.current.is_ready) == (True, True)
+        assert scene.current.problem == "the tracking server does not answer (refused)"
+        scene.start(server="b2")
+        assert scene.look() == scene.first
+        assert scene.current.is_stale
+        assert make_ready(scene.config, parse_wanted(scene.name)).version == scene.first
+    assert scene.look() == scene.first
+    assert (scene.current.is_stale, scene.current.problem, made) == (False, None, [scene.first])
+
+
+def test_a_store_that_goes_while_a_version_is_fetched(scene, monkeypatch):
+    """A version that cannot be fetched is not a bad one: it is tried again before long."""
+    scene.stage(first="Production")
+    scene.look()
+    scene.stage(second="Production")
+    tries = []
+
+    def away(_config, wanted, **_words):
+        tries.append(wanted.version)
+        raise StoreAwayError("the tracking server does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(follow, "prepare", away)
+        assert [scene.look() for _ in range(3)] == [scene.first] * 3
+        assert (scene.current.is_stale, scene.current.rejected, len(tries)) == (True, 0, 1)
+    scene.time_s = 31
+    assert scene.look() == scene.second
+    assert not scene.current.is_stale
+
+
+def test_old_bundles_are_removed(scene, monkeypatch):
+    """The cache keeps the newest few bundles."""
+    monkeypatch.setattr("modelbook.registry.shelf.Shelf.clear.__defaults__", (1,))
+    for name in ("first", "second"):
+        scene.stage(**{name: "Production"})
+        scene.look()
+    wanted = find_wanted(scene.config, parse_wanted(scene.name))
+    folders = list(scene.config.path("models/serving/bundles").glob("[!.]*"))
+    assert [folder.name for folder in folders] == [wanted.digest]
+
+
+def test_a_model_that_is_not_there(scene):
+    """A name that nobody registered is an error before the server begins, and a problem in it afterwards."""
+    with pytest.raises(NotFoundError):
+        make_ready(scene.config, parse_wanted("nobody"))
+    scene.start(ref="nobody")
+    assert scene.look() is None
+    assert scene.current.problem == "there is no such model"
+    assert not scene.current.is_ready
