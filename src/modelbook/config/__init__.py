@@ -30,12 +30,12 @@ from modelbook.config.sections import (
     NumericFeatures,
     ProjectConfig,
     Section,
-    ServingConfig,
     SplitConfig,
     Task,
     TrackingConfig,
     TrainingConfig,
 )
+from modelbook.config.serving import PredictionLogConfig, ServingConfig
 from modelbook.config.settings import (
     CONFIG_PATH,
     Config,
@@ -66,6 +66,7 @@ __all__ = [
     "MetricName",
     "ModelConfig",
     "NumericFeatures",
+    "PredictionLogConfig",
     "ProjectConfig",
     "PromotionConfig",
     "Proposal",

@@ -264,13 +264,6 @@ class TrackingConfig(Section):
     model_name: Annotated[str, Field(min_length=1, pattern="^[^/:]+$")] = "model"
 
 
-class ServingConfig(Section):
-    """Where a served model listens."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 5001
-
-
 def _own_copy(source: str) -> str:
     if "://" not in source:
         return source

@@ -25,11 +25,11 @@ from modelbook.config.sections import (
     ModelConfig,
     ProjectConfig,
     Section,
-    ServingConfig,
     SplitConfig,
     TrackingConfig,
     TrainingConfig,
 )
+from modelbook.config.serving import ServingConfig
 from modelbook.errors import ConfigError, NotFoundError
 
 CONFIG_PATH = Path("config/config.yaml")
