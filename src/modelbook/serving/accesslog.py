@@ -1,0 +1,68 @@
+"""One line of JSON for each request, written aside so that a slow reader of the log slows no answer."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+
+_MOST_WAITING = 100_000
+_EVERY_S = 0.25
+
+
+class AccessLog:
+    """Writes what is known of each request; lines that nobody reads in time are dropped and counted.
+
+    Args:
+        stream: Where to.
+        clock: Says what time it is.
+
+    Attributes:
+        dropped: Lines that had no place.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.dropped = 0
+        self._stream = stream
+        self._clock = clock
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._is_ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._is_ended.clear()
+        self._thread = threading.Thread(target=self._write_regularly, name="access-log", daemon=True)
+        self._thread.start()
+
+    def add(self, fields: dict[str, Any]) -> None:
+        """Take what is known of a request."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self.dropped += 1
+            return
+        fields["time"] = self._clock()
+        self._waiting.append(fields)
+
+    def end(self, timeout_s: float = 1.0) -> None:
+        """Write what is left, for as long as that may take."""
+        self._is_ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _write_regularly(self) -> None:
+        while not self._is_ended.wait(_EVERY_S):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = []
+        while self._waiting:
+            lines.append(orjson.dumps(self._waiting.popleft(), option=orjson.OPT_UTC_Z).decode())
+        if lines:
+            try:
+                self._stream.write("\n".join([*lines, ""]))
+                self._stream.flush()
+            except (OSError, ValueError):  # a full disk, a reader that is gone
+                self.dropped += len(lines)

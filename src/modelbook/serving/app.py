@@ -1,0 +1,152 @@
+"""The web application: predictions, the state of the server, and their description."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.exceptions import HTTPException
+
+from modelbook.config import Config
+from modelbook.serving.accesslog import AccessLog
+from modelbook.serving.current import Current
+from modelbook.serving.door import Door
+from modelbook.serving.invocations import Invocations
+from modelbook.serving.refusal import RequestRefusedError
+from modelbook.serving.schema import Description
+from modelbook.serving.telemetry import Telemetry
+
+_JSON = "application/json"
+_COUNT_EVERY_S = 1.0
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the application that answers by the model that `current` holds.
+
+    Neither MLflow nor scikit-learn nor pandas is imported for it.
+
+    Args:
+        current: The model that answers.
+        settings: The project.
+        lifespan: What else has to be there while the server runs.
+
+    Example:
+        >>> app = make_app(Current(), Config())
+        >>> sorted(route.path for route in app.routes)[:3]
+        ['/docs', '/health', '/livez']
+    """
+    serving = settings.serving
+    telemetry = Telemetry(current)
+    log = AccessLog(sys.stdout) if serving.access_log else None
+    invocations = Invocations(current, serving, telemetry=telemetry)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        if log is not None:
+            log.start()
+        counting = asyncio.create_task(_count(telemetry))
+        try:
+            async with lifespan(app) if lifespan else _nothing():
+                yield
+        finally:
+            counting.cancel()
+            invocations.end()
+            if log is not None:
+                log.end()
+
+    app = FastAPI(title="Modelbook", docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
+    app.add_middleware(
+        Door,
+        current=current,
+        invocations=invocations,
+        settings=serving,
+        telemetry=telemetry,
+        access_log=log,
+    )
+    app.add_exception_handler(HTTPException, _refused)
+    _add_probes(app, current)
+    _add_pages(app, Description(current, settings), telemetry)
+    return app
+
+
+def _add_probes(app: FastAPI, current: Current) -> None:
+    @app.get("/ping")
+    @app.get("/health")
+    async def ping() -> Response:
+        return Response("\n", status_code=200 if current.serving else 404, media_type=_JSON)
+
+    @app.get("/livez")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        response.status_code = 200 if current.is_ready else 503
+        return state_of(current)
+
+    @app.get("/version")
+    async def mlflow_version() -> Response:
+        return Response(version("mlflow"), media_type=_JSON)
+
+
+def _add_pages(app: FastAPI, description: Description, telemetry: Telemetry) -> None:
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(telemetry.page(), headers={"content-type": telemetry.content_type})
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return Response(description.document(), media_type=_JSON)
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        return get_swagger_ui_html(openapi_url="openapi.json", title="Modelbook")
+
+
+def state_of(current: Current) -> dict[str, Any]:
+    """Return what is known of the model that answers.
+
+    Example:
+        >>> state_of(Current(alias="production"))["status"]
+        'starting'
+    """
+    serving = current.serving
+    status = "stopping" if current.is_stopping else "starting" if serving is None else "ready"
+    if status == "ready" and current.is_stale:
+        status = "stale"
+    return {
+        "status": status,
+        "name": serving.name if serving else None,
+        "version": serving.version if serving else None,
+        "kind": serving.runtime.kind if serving else None,
+        "alias": current.alias,
+        "since": current.since.isoformat() if current.since else None,
+        "problem": current.problem,
+    }
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    what = {404: "there is nothing here", 405: "this is asked for in another way"}.get(status, "refused")
+    headers = getattr(error, "headers", None)
+    refusal = RequestRefusedError(what, status=status)
+    request_id = request.headers.get("x-request-id", "")
+    return Response(refusal.body(request_id), status_code=status, media_type=_JSON, headers=headers)
+
+
+async def _count(telemetry: Telemetry) -> None:
+    with suppress(asyncio.CancelledError):
+        while True:
+            telemetry.update()
+            await asyncio.sleep(_COUNT_EVERY_S)
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield

@@ -1,0 +1,121 @@
+"""Requests for predictions, worked on within limits: so many at once, so long, so large."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from modelbook.config import ServingConfig
+from modelbook.serving.current import Current, Serving
+from modelbook.serving.incoming import Receive, take_body
+from modelbook.serving.prediction import Predicted, Predictor
+from modelbook.serving.refusal import RequestRefusedError
+from modelbook.serving.telemetry import Telemetry
+
+_LOOP_BYTES = 16_384  # larger bodies are read in a thread: others wait while the loop works
+_LOOP_ROWS = 32
+
+Keep = Callable[[Serving, str, Predicted], None]
+
+
+class Noted(Protocol):
+    """What is noted of a request while it is answered."""
+
+    request_id: bytes
+    version: bytes
+    rows: int | None
+
+
+class Invocations:
+    """Answers requests for predictions.
+
+    What a compiled model does with few rows takes less than handing it to a thread, so the event loop does
+    it. Everything else is done by threads.
+
+    Args:
+        current: The model that answers.
+        settings: The limits.
+        telemetry: Counts.
+        keep: Takes what was predicted for the prediction log; None keeps nothing.
+    """
+
+    def __init__(
+        self, current: Current, settings: ServingConfig, *, telemetry: Telemetry, keep: Keep | None = None
+    ) -> None:
+        self._current = current
+        self._settings = settings
+        self._telemetry = telemetry
+        self._keep = keep
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
+        self._predictor: Predictor | None = None
+
+    async def answer(
+        self, method: str, headers: Mapping[bytes, bytes], *, receive: Receive, noted: Noted
+    ) -> bytes:
+        """Return the answer's JSON.
+
+        Raises:
+            RequestRefusedError: The request cannot be taken, or not now, or took too long.
+            NotReadyError: There is no model yet.
+            ModelbookError: The model does not take the rows, or failed.
+            ClientGoneError: Nobody waits for it.
+        """
+        if method != "POST":
+            raise RequestRefusedError("rows are sent with POST", status=405, cause="method")
+        if self._telemetry.in_flight >= self._settings.max_in_flight:
+            what = "the server works on as many requests as it may"
+            raise RequestRefusedError(what, status=503, cause="busy", retry_after_s=1)
+        self._telemetry.in_flight += 1
+        try:
+            body = await take_body(
+                receive,
+                headers,
+                limit_bytes=self._settings.max_body_bytes,
+                timeout_s=self._settings.read_timeout_s,
+            )
+            content_type = headers.get(b"content-type")
+            return await self._predict(body, content_type.decode("latin-1") if content_type else None, noted)
+        finally:
+            self._telemetry.in_flight -= 1
+
+    def end(self) -> None:
+        """Take no more work; what is at work ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _predict(self, body: bytes, content_type: str | None, noted: Noted) -> bytes:
+        with self._current.lease() as serving:
+            noted.version = serving.version.encode()
+            predictor = self._predictor_of(serving)
+            if len(body) > _LOOP_BYTES:
+                predicted = await self._in_thread(partial(_read_and_predict, predictor, body, content_type))
+            else:
+                asked = predictor.read(body, content_type)
+                if predictor.runtime.kind == "compiled" and asked.rows_asked <= _LOOP_ROWS:
+                    predicted = predictor.predict(asked)
+                else:
+                    predicted = await self._in_thread(partial(predictor.predict, asked))
+        noted.rows = predicted.asked.rows_asked
+        self._telemetry.predicted(noted.rows)
+        if self._keep is not None:
+            self._keep(serving, noted.request_id.decode(), predicted)
+        return predicted.content
+
+    def _predictor_of(self, serving: Serving) -> Predictor:
+        if self._predictor is None or self._predictor.serving is not serving:
+            self._predictor = Predictor(serving, has_parquet=self._settings.accept_parquet)
+        return self._predictor
+
+    async def _in_thread(self, work: Callable[[], Predicted]) -> Predicted:
+        timeout_s = self._settings.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except TimeoutError:
+            what = f"the model did not answer within {timeout_s:g} s"
+            raise RequestRefusedError(what, status=504, cause="timeout") from None
+
+
+def _read_and_predict(predictor: Predictor, body: bytes, content_type: str | None) -> Predicted:
+    return predictor.predict(predictor.read(body, content_type))

@@ -1,0 +1,339 @@
+"""The application, asked by its ASGI interface."""
+
+import gzip
+import io
+import json
+import logging
+import time
+import zlib
+
+import numpy as np
+import orjson
+import pytest
+from starlette.testclient import TestClient
+
+from modelbook.config import Config
+from modelbook.errors import DataInvalidError
+from modelbook.records import InputColumn, ModelRecord
+from modelbook.serving import app as application
+from modelbook.serving.app import make_app
+from modelbook.serving.current import Current, Serving
+from modelbook.serving.keys import hash_of
+from modelbook.serving.runtime import Answer
+
+ROWS = {"dataframe_split": {"columns": ["rooms", "zone"], "data": [[3, "a"], [None, "b"]]}}
+
+
+class Fixed:
+    """Doubles the rooms, or does what it is told."""
+
+    def __init__(self, *, kind="compiled", classes=(), act=None) -> None:
+        inputs = (
+            InputColumn(name="rooms", type="integer", nullable=True),
+            InputColumn(name="zone", type="string", nullable=True),
+        )
+        task = "classification" if classes else "regression"
+        self.record = ModelRecord.model_construct(task=task, classes=classes, inputs=inputs, algorithm="x")
+        self.kind, self._act = kind, act
+
+    def predict(self, rows, *, with_probabilities=False) -> Answer:  # noqa: D102
+        if self._act:
+            self._act()
+        number = len(rows["rooms"])
+        if self.record.classes:
+            probabilities = np.full((number, len(self.record.classes)), 0.5)
+            labels = np.array(self.record.classes)[np.zeros(number, dtype=int)]
+            return Answer(labels, probabilities if with_probabilities else None)
+        return Answer(rows["rooms"] * 2, None)
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Return a function that starts an application and returns its client; its log is in `client.log`."""
+    clients = []
+
+    def start(runtime=None, *, has_model=True, **settings):
+        log = io.StringIO()
+        monkeypatch.setattr(application.sys, "stdout", log)
+        current = Current(alias="production")
+        if has_model:
+            current.swap(Serving(runtime or Fixed(), "houses", "7"))
+        client = TestClient(make_app(current, Config(serving=settings)), base_url="http://localhost")
+        client.__enter__()
+        client.log, client.current = log, current
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def post(client, body=ROWS, **headers):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post("/invocations", content=content, headers=named)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "reference"])
+@pytest.mark.parametrize("rows", [1, 2, 100, 5000])
+def test_rows_are_answered(ask, kind, rows) -> None:
+    """There is a prediction for each row, whichever way it is computed."""
+    answer = post(ask(Fixed(kind=kind)), {"instances": [{"rooms": 3, "zone": "a"}] * rows})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-modelbook-version"] == "7"
+    assert answer.json() == {"predictions": [6.0] * rows}
+
+
+def test_no_rows_are_answered(ask) -> None:
+    """A table may be empty."""
+    assert post(ask(), {"instances": []}).json() == {"predictions": []}
+
+
+def test_what_json_has_no_word_for_is_null(ask) -> None:
+    """NaN makes no invalid JSON."""
+    assert post(ask()).content == b'{"predictions":[6.0,null]}'
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), (0, 1), (False, True)])
+def test_classes_and_probabilities_are_answered(ask, classes) -> None:
+    """A classifier answers its classes, or how probable each is."""
+    client = ask(Fixed(classes=classes))
+    assert post(client).json() == {"predictions": [classes[0]] * 2}
+    answer = post(client, ROWS | {"params": {"method": "predict_proba"}})
+    assert answer.json() == {"predictions": [[0.5, 0.5]] * 2}
+
+
+def test_numbers_have_no_probabilities(ask) -> None:
+    """What cannot be had is refused."""
+    answer = post(ask(), ROWS | {"params": {"method": "predict_proba"}})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "BAD_REQUEST")
+
+
+def test_mistakes_have_their_places(ask) -> None:
+    """The answer to a wrong type names column and row, and has no value in it."""
+    answer = post(ask(), {"instances": [{"rooms": 1, "zone": "a"}, {"rooms": "s3cret", "zone": "a"}]})
+    assert answer.status_code == 400
+    problem = "expected a whole number below 2**53 (integer), got text"
+    assert answer.json()["mistakes"] == [{"column": "rooms", "row": 1, "problem": problem}]
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("/ping", 200, "\n"),
+        ("/health", 200, "\n"),
+        ("/livez", 200, '{"status":"alive"}'),
+        ("/version", 200, None),
+        ("/docs", 200, None),
+        ("/metrics", 200, None),
+        ("/openapi.json", 200, None),
+        ("/readyz", 200, None),
+        ("/elsewhere", 404, None),
+    ],
+)
+def test_every_answer_names_the_version(ask, path, *, status, text) -> None:
+    """Whatever is asked, the answer says which version answers, and repeats the request's id."""
+    answer = ask().get(path, headers={"x-request-id": "abc-1"})
+    assert answer.status_code == status
+    assert answer.headers["x-modelbook-version"] == "7"
+    assert answer.headers["x-request-id"] == "abc-1"
+    assert text is None or answer.text == text
+
+
+def test_rows_are_posted(ask) -> None:
+    """Another method is refused, and the right one named."""
+    answer = ask().get("/invocations")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_readiness_says_what_answers(ask) -> None:
+    """A page for probes and people."""
+    client = ask()
+    state = client.get("/readyz").json()
+    assert (state["status"], state["name"], state["version"], state["alias"]) == (
+        "ready",
+        "houses",
+        "7",
+        "production",
+    )
+    client.current.is_stale = True
+    client.current.problem = "the registry is away"
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "stale")
+    assert answer.json()["problem"] == "the registry is away"
+    client.current.is_stopping = True
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "stopping")
+
+
+def test_without_a_model_nothing_is_ready(ask) -> None:
+    """Until there is a model, requests are to come again."""
+    client = ask(has_model=False)
+    answer = post(client)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.headers["x-modelbook-version"] == "none"
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/ping").status_code == 404
+    assert client.get("/livez").status_code == 200
+    assert client.get("/openapi.json").status_code == 200
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, 400), (1001, 413)])
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_bodies_are_limited(ask, size, status, *, is_chunked) -> None:
+    """One byte more than the limit is too much, whether its length is told or not."""
+    client = ask(max_body_mb=0.001)
+    parts = (b"x" * (size // 2), b"x" * (size - size // 2))
+    answer = client.post("/invocations", content=iter(parts) if is_chunked else b"".join(parts))
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_bodies_may_be_compressed(ask, name, pack) -> None:
+    """A compressed body is the body."""
+    assert post(ask(), pack(json.dumps(ROWS).encode()), content_encoding=name).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (gzip.compress(bytes(100_000_000), 9), "gzip", 413),
+        (gzip.compress(b"{}")[:-3], "gzip", 400),
+        (gzip.compress(b"{}") + b"more", "gzip", 400),
+        (b"{}", "gzip", 400),
+        (b"{}", "br", 415),
+        (b"{}", "gzip, gzip", 415),
+    ],
+    ids=["bomb", "cut", "more", "none", "other", "twice"],
+)
+def test_what_cannot_be_decompressed_is_refused(ask, body, encoding, *, status) -> None:
+    """A bomb is refused at once, and never held."""
+    client = ask()
+    start = time.perf_counter()
+    assert post(client, body, content_encoding=encoding).status_code == status
+    assert time.perf_counter() - start < 0.5
+
+
+def test_keys_are_asked_for(ask) -> None:
+    """Without a key only probes are answered; the log says whose key it was."""
+    client = ask(api_keys={"ann": hash_of("mb_a"), "bob": hash_of("mb_b")})
+    assert post(client).status_code == 401
+    assert post(client).headers["www-authenticate"] == "Bearer"
+    assert post(client, authorization="Bearer mb_c").status_code == 401
+    assert post(client, authorization="Basic mb_a").status_code == 401
+    assert post(client, authorization="Bearer mb_a").status_code == 200
+    assert post(client, x_api_key="mb_b").status_code == 200
+    assert [client.get(path).status_code for path in ("/readyz", "/ping", "/metrics", "/docs")] == [
+        200,
+        200,
+        401,
+        401,
+    ]
+    client.__exit__(None, None, None)
+    owners = [orjson.loads(line)["key"] for line in client.log.getvalue().splitlines()]
+    assert owners[4:6] == ["ann", "bob"]
+    assert "mb_" not in client.log.getvalue()
+    client.__enter__()
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "status"),
+    [
+        ("localhost:5001", {}, 200),
+        ("127.0.0.1", {}, 200),
+        ("[::1]:80", {}, 200),
+        ("evil.example", {}, 421),
+        ("evil.example", {"host": "0.0.0.0"}, 200),  # noqa: S104 (nothing listens)
+        ("Models.example:8", {"allowed_hosts": ["models.example"]}, 200),
+        ("localhost", {"allowed_hosts": ["models.example"]}, 421),
+    ],
+)
+def test_the_host_is_checked(ask, host, settings, *, status) -> None:
+    """A page elsewhere that is led to this machine by its name gets nothing."""
+    assert ask(**settings).get("/livez", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize("kind", ["compiled", "reference"])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ZeroDivisionError("s3cret"), 500), (DataInvalidError("no such rows", got="s3cret"), 400)],
+)
+def test_a_model_that_fails_says_nothing_of_the_rows(ask, caplog, kind, *, error, status) -> None:
+    """Neither the answer nor the log quotes what an error says."""
+
+    def fail():
+        raise error
+
+    with caplog.at_level(logging.INFO, logger="modelbook"):
+        client = ask(Fixed(kind=kind, act=fail))
+        answer = post(client)
+    assert answer.status_code == status
+    assert "s3cret" not in answer.text + caplog.text
+
+
+def test_a_slow_model_is_answered_for(ask) -> None:
+    """After the timeout the answer is 504, and the next request is answered."""
+    client = ask(Fixed(kind="reference", act=lambda: time.sleep(0.5)), timeout_s=0.1)
+    start = time.perf_counter()
+    assert post(client).status_code == 504
+    assert time.perf_counter() - start < 0.4
+
+
+def test_each_request_is_logged_without_values(ask) -> None:
+    """The log has one line of JSON a request."""
+    client = ask()
+    post(client, x_request_id="abc")
+    post(client, {"instances": [{"rooms": "s3cret", "zone": "a"}]}, x_request_id="not one word")
+    client.get("/s3cret")
+    client.__exit__(None, None, None)
+    first, second, third = map(orjson.loads, client.log.getvalue().splitlines())
+    assert (first["request_id"], first["status"], first["rows"], first["version"]) == ("abc", 200, 2, "7")
+    assert (second["status"], second["cause"], second["rows"]) == (400, "type", None)
+    assert second["request_id"] != "not one word"
+    assert (third["path"], third["status"]) == ("other", 404)
+    assert "s3cret" not in client.log.getvalue()
+    client.__enter__()
+
+
+def test_requests_are_counted(ask) -> None:
+    """Prometheus gets requests, latency, rows, errors by cause and the model."""
+    client = ask()
+    post(client)
+    post(client, b"{")
+    client.current.swap(Serving(Fixed(kind="reference"), "houses", "8"))
+    client.current.reject("another digest")
+    page = client.get("/metrics").text
+    for line in (
+        'modelbook_requests_total{path="/invocations",status="200"} 1.0',
+        'modelbook_requests_total{path="/invocations",status="400"} 1.0',
+        "modelbook_request_seconds_count 2.0",
+        "modelbook_request_rows_sum 2.0",
+        'modelbook_errors_total{cause="json"} 1.0',
+        'modelbook_model_workers{kind="reference",name="houses",version="8"} 1.0',
+        "modelbook_model_swaps_total 1.0",
+        "modelbook_model_rejected_total 1.0",
+    ):
+        assert line in page
+
+
+def test_no_log_is_written_where_none_is_wanted(ask) -> None:
+    """The log can be switched off."""
+    client = ask(access_log=False)
+    post(client)
+    assert client.log.getvalue() == ""
+
+
+def test_the_description_follows_the_model(ask) -> None:
+    """The document is of the version that answers, and its examples work."""
+    client = ask()
+    document = client.get("/openapi.json").json()
+    assert document["info"]["version"] == "7"
+    content = document["paths"]["/invocations"]["post"]["requestBody"]["content"]
+    for example in content["application/json"]["examples"].values():
+        assert post(client, example["value"]).status_code == 200
+    assert post(client, content["text/csv"]["example"].encode(), content_type="text/csv").status_code == 200
+    client.current.swap(Serving(Fixed(), "houses", "8"))
+    assert client.get("/openapi.json").json()["info"]["version"] == "8"
