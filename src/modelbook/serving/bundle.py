@@ -1,29 +1,44 @@
-"""A registered model turned into what a server opens: a folder of data that is whole or not there."""
+"""A registered model turned into what a server opens: a folder of data that is whole or not there.
 
-import math
+A model of parts that are known here is compiled: what it learned becomes constants, and no code of it runs in
+the server. It is used only where its predictions are the recorded ones and, on rows drawn at random, those of
+the model itself; else the bundle holds the model's own package.
+"""
+
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
-from modelbook.config import ColumnType
-from modelbook.errors import UsageError
-from modelbook.files import link_or_copy, remove_folder, storage_errors
+from modelbook.errors import DataInvalidError, ModelbookError, UsageError
+from modelbook.files import link_or_copy, remove_folder, storage_errors, write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.models.integrity import CODE_FOLDER
-from modelbook.records import InputColumn, ModelRecord
+from modelbook.records import ModelRecord
 from modelbook.registry.loading import FoundModel
-from modelbook.serving.manifest import MODEL_FOLDER, Manifest, ServedColumn, seal
+from modelbook.serving.answers import Answer, Rows, count_differing
+from modelbook.serving.compiled.arrays import ArrayFolder
+from modelbook.serving.compiled.model import CompiledRuntime, open_compiled
+from modelbook.serving.compiling.features import typical_numbers
+from modelbook.serving.compiling.model import compile_model
+from modelbook.serving.compiling.refusal import NotCompilableError
+from modelbook.serving.golden import keep_golden
+from modelbook.serving.manifest import ARRAYS, COMPILED, GOLDEN, MODEL_FOLDER, Manifest, seal
+from modelbook.serving.reference import ReferenceRuntime
+from modelbook.serving.told import told_column
+from modelbook.serving.trial_rows import drawn_rows, recorded_answer, rows_of
 
-_EXAMPLES: dict[ColumnType, float | int | bool | str] = {
-    "float": 1.0,
-    "integer": 1,
-    "boolean": True,
-    "string": "text",
-    "datetime": "2026-01-31T12:00:00",
-}
+_DRAWN = 400
+
+
+class _Trial(NamedTuple):
+    """Rows, and what a model has to say of them."""
+
+    rows: Rows
+    expected: Answer
+    source: str
 
 
 def write_bundle(
@@ -41,7 +56,7 @@ def write_bundle(
         package: The folder of that package: the model's file and `code/`.
         folder: The bundle; what lies there is replaced.
         golden: Rows that came with the model: its input columns, `predicted` and `probability_<class>` as
-            they were recorded.
+            they were recorded. Without them rows drawn at random are kept, with what the model says of them.
         log: Told why a model is not compiled.
 
     Raises:
@@ -49,67 +64,95 @@ def write_bundle(
         NotFoundError: A file of the package is missing.
         StorageError: The folder cannot be written or the disk is full.
     """
-    record = _record_of(found)
     making = folder.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with storage_errors(folder):
             making.mkdir(parents=True)
-            _copy_package(package, making / MODEL_FOLDER, record)
-            manifest = seal(making, _manifest(found, record, golden))
-            if manifest.why:
-                (log or PipelineLogger("serve")).warning(
-                    f"the model answers with its own code: {manifest.why}"
-                )
+            manifest = _fill(making, found, package=package, golden=golden)
+            manifest = seal(making, manifest)
             remove_folder(folder)
             making.rename(folder)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+    if manifest.why:
+        (log or PipelineLogger("serve")).warning(f"the model is served with its own code: {manifest.why}")
     return manifest
 
 
-def _record_of(found: FoundModel) -> ModelRecord:
+def _fill(folder: Path, found: FoundModel, *, package: Path, golden: pd.DataFrame | None) -> Manifest:
+    manifest = _first_manifest(found, golden)
+    reference = ReferenceRuntime(found.pipeline, manifest)
+    trials = _trials(found, reference, golden)
+    try:
+        _compile(folder, found, manifest, trials=trials)
+    except NotCompilableError as refusal:
+        shutil.rmtree(folder / ARRAYS, ignore_errors=True)
+        (folder / COMPILED).unlink(missing_ok=True)
+        _copy_package(package, folder / MODEL_FOLDER, manifest.record)
+        manifest = manifest.model_copy(update={"kind": "reference", "why": str(refusal)})
+    if trials:
+        kept = keep_golden(trials[0].rows, trials[0].expected, manifest.record)
+        write_whole(folder / GOLDEN, kept.to_bytes())
+    return manifest
+
+
+def _first_manifest(found: FoundModel, golden: pd.DataFrame | None) -> Manifest:
     if found.record is None:
         raise UsageError("the model has no record of what it takes", hint="register it first")
-    return found.record
+    return Manifest(
+        name=found.name,
+        version=found.version,
+        record=found.record,
+        kind="compiled",
+        why=None,
+        has_probabilities=hasattr(found.pipeline, "predict_proba"),
+        columns=tuple(told_column(column, found.pipeline, golden) for column in found.record.inputs),
+    )
+
+
+def _trials(found: FoundModel, reference: ReferenceRuntime, golden: pd.DataFrame | None) -> list[_Trial]:
+    """Return the recorded rows, where there are some, and rows drawn at random."""
+    record, trials = reference.record, []
+    if golden is not None and len(golden):
+        trials.append(_Trial(rows_of(golden, record.inputs), recorded_answer(golden, record), "recorded"))
+    typical = typical_numbers(found.pipeline)
+    texts = {column.name: column.categories or () for column in reference.columns}
+    for has_gaps in (True, False):
+        rows = drawn_rows(record, typical=typical, texts=texts, count=_DRAWN, has_gaps=has_gaps)
+        try:
+            trials.append(_Trial(rows, reference.predict(rows, with_probabilities=True), "drawn"))
+        except ModelbookError:
+            continue
+    return trials
+
+
+def _compile(folder: Path, found: FoundModel, manifest: Manifest, *, trials: list[_Trial]) -> None:
+    """Write what a model is made of.
+
+    Raises:
+        NotCompilableError: A part of it is not known, or it does not answer as the model does.
+    """
+    plan = compile_model(found.pipeline, manifest.record, ArrayFolder(folder / ARRAYS))
+    write_whole(folder / COMPILED, plan.to_bytes())
+    runtime = open_compiled(folder, manifest)
+    for trial in trials:
+        _check(runtime, trial)
+    if not trials:
+        raise NotCompilableError("there are no rows to compare it on")
+
+
+def _check(runtime: CompiledRuntime, trial: _Trial) -> None:
+    try:
+        answer = runtime.predict(trial.rows, with_probabilities=True)
+    except DataInvalidError as error:
+        raise NotCompilableError(f"compiled, it refuses {trial.source} rows") from error
+    if differing := count_differing(answer, trial.expected):
+        total = len(trial.expected.predictions)
+        raise NotCompilableError(
+            f"compiled, it says something else of {differing} of {total} {trial.source} rows"
+        )
 
 
 def _copy_package(package: Path, folder: Path, record: ModelRecord) -> None:
     for name in (record.file, *(f"{CODE_FOLDER}/{file.name}" for file in record.code)):
         link_or_copy(package / name, folder / name)
-
-
-def _manifest(found: FoundModel, record: ModelRecord, golden: pd.DataFrame | None) -> Manifest:
-    return Manifest(
-        name=found.name,
-        version=found.version,
-        record=record,
-        kind="reference",
-        why="not compiled yet",
-        has_probabilities=hasattr(found.pipeline, "predict_proba"),
-        columns=tuple(_column(column, golden) for column in record.inputs),
-    )
-
-
-def _column(column: InputColumn, golden: pd.DataFrame | None) -> ServedColumn:
-    values = golden[column.name].dropna() if golden is not None else pd.Series(dtype=object)
-    told: dict[str, Any] = {"example": _example(column, values)}
-    if column.type in {"float", "integer"} and len(values):
-        told |= {"min": float(values.min()), "max": float(values.max())}
-    return ServedColumn(**column.model_dump(), **told)
-
-
-def _example(column: InputColumn, values: "pd.Series[Any]") -> float | int | bool | str:
-    if not len(values):
-        return _EXAMPLES[column.type]
-    value = values.iloc[0]
-    match column.type:
-        case "float":
-            return float(value) if math.isfinite(value) else 1.0
-        case "integer":
-            return int(value)
-        case "boolean":
-            return bool(value)
-        case "datetime":
-            return str(pd.Timestamp(value).isoformat())
-        case _:
-            return str(value)

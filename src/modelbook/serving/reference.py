@@ -15,8 +15,9 @@ from modelbook.models.fit import set_single_threaded
 from modelbook.models.package import unpack
 from modelbook.models.predict import predict_rows
 from modelbook.records import InputColumn, ModelRecord
-from modelbook.serving.manifest import MODEL_FOLDER, Kind
-from modelbook.serving.runtime import Answer, Rows
+from modelbook.serving.answers import Answer, Rows
+from modelbook.serving.golden import Golden
+from modelbook.serving.manifest import MODEL_FOLDER, Kind, Manifest
 
 
 class ReferenceRuntime:
@@ -24,14 +25,17 @@ class ReferenceRuntime:
 
     Args:
         model: The fitted pipeline.
-        record: What is recorded of it.
+        manifest: What the bundle says of itself.
+        golden: Rows with what the model said of them.
     """
 
     kind: Kind = "reference"
 
-    def __init__(self, model: Any, record: ModelRecord) -> None:
+    def __init__(self, model: Any, manifest: Manifest, golden: Golden | None = None) -> None:
         set_single_threaded(model)
-        self.record = record
+        self.record = manifest.record
+        self.columns = manifest.columns
+        self.golden = golden
         self._model = model
 
     def predict(self, rows: Rows, *, with_probabilities: bool = False) -> Answer:
@@ -57,14 +61,14 @@ class ReferenceRuntime:
         return Answer(predictions, probabilities if with_probabilities else None)
 
 
-def open_reference(folder: Path, record: ModelRecord) -> ReferenceRuntime:
+def open_reference(folder: Path, manifest: Manifest, golden: Golden | None = None) -> ReferenceRuntime:
     """Return the model whose package lies in a bundle.
 
     Raises:
         NotFoundError: A file is missing.
         ModelRefusedError: A file is not the recorded one, or the model holds what is not trusted.
     """
-    return ReferenceRuntime(unpack(folder / MODEL_FOLDER, record), record)
+    return ReferenceRuntime(unpack(folder / MODEL_FOLDER, manifest.record), manifest, golden)
 
 
 def frame_of(rows: Rows, inputs: Sequence[InputColumn]) -> pd.DataFrame:

@@ -1,29 +1,15 @@
 """A model that answers: typed rows go in, predictions come out."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from modelbook.errors import ModelbookError, ModelRefusedError
 from modelbook.records import ModelRecord
-from modelbook.serving.manifest import Kind, read_manifest
+from modelbook.serving.answers import Answer, Rows, count_differing
+from modelbook.serving.golden import Golden, read_golden
+from modelbook.serving.manifest import Kind, ServedColumn, read_manifest
 
-Rows = Mapping[str, npt.NDArray[Any]]
-
-
-class Answer(NamedTuple):
-    """What a model says of rows.
-
-    Attributes:
-        predictions: `(n_rows,)`: float64, or the classes.
-        probabilities: `(n_rows, n_classes)`, in the order of the record's classes; None where nobody asked,
-            or the model has none.
-    """
-
-    predictions: npt.NDArray[Any]
-    probabilities: npt.NDArray[np.float64] | None
+__all__ = ["Answer", "Rows", "Runtime", "check_golden", "open_runtime"]
 
 
 class Runtime(Protocol):
@@ -32,10 +18,14 @@ class Runtime(Protocol):
     Attributes:
         record: What is recorded of the model.
         kind: Whether its own code answers (`reference`), or constants that were taken out of it (`compiled`).
+        columns: The columns that it takes, as its users are told of them.
+        golden: Rows with what the model said of them; None where there are none.
     """
 
     record: ModelRecord
     kind: Kind
+    columns: tuple[ServedColumn, ...]
+    golden: Golden | None
 
     def predict(self, rows: Rows, *, with_probabilities: bool = False) -> Answer:
         """Return what the model says of rows.
@@ -62,6 +52,37 @@ def open_runtime(folder: Path) -> Runtime:
         ModelRefusedError: A file is missing or another, or the model holds what is not trusted.
     """
     manifest = read_manifest(folder)
+    golden = read_golden(folder)
+    if manifest.kind == "compiled":
+        from modelbook.serving.compiled.model import open_compiled
+
+        return open_compiled(folder, manifest, golden)
     from modelbook.serving.reference import open_reference
 
-    return open_reference(folder, manifest.record)
+    return open_reference(folder, manifest, golden)
+
+
+def check_golden(runtime: Runtime) -> None:
+    """Return quietly where a model says of its golden rows what it said when it was recorded.
+
+    Raises:
+        ModelRefusedError: It says something else, or cannot answer.
+    """
+    if runtime.golden is None:
+        return
+    rows, expected = runtime.golden.rows_of(runtime.record), runtime.golden.answer_of(runtime.record)
+    try:
+        answer = runtime.predict(rows, with_probabilities=expected.probabilities is not None)
+    except ModelbookError as error:
+        raise _not_golden(runtime, f"no answer: {error.what}") from error
+    if differing := count_differing(answer, expected):
+        raise _not_golden(runtime, f"other predictions for {differing} of {len(expected.predictions)} rows")
+
+
+def _not_golden(runtime: Runtime, got: str) -> ModelRefusedError:
+    return ModelRefusedError(
+        "the model does not answer as it did when it was recorded",
+        where=f"{runtime.record.algorithm}, digest {runtime.record.digest[:12]}",
+        got=got,
+        hint="do not serve it: make its bundle again, or the model",
+    )

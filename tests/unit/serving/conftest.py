@@ -32,6 +32,16 @@ class Trained:
     table: pd.DataFrame
     package: Path
 
+    @property
+    def golden(self) -> pd.DataFrame:
+        """Rows with what was recorded of them."""
+        told = self.table.assign(predicted=self.trainer.predict(self.table))
+        if not self.record.classes:
+            return told
+        names = [f"probability_{label}" for label in self.record.classes]
+        probabilities = pd.DataFrame(self.trainer.predict_proba(self.table), columns=names)
+        return pd.concat([told, probabilities], axis=1)
+
 
 def houses(rows: int) -> pd.DataFrame:
     """Return houses with a column of every type, some of whose values are missing."""

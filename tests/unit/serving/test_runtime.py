@@ -30,7 +30,7 @@ def rows_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
 def bundle(classifier, tmp_path: Path) -> Path:
     """Return the folder of a bundle."""
     found = FoundModel(classifier.model, classifier.record, "houses", "3")
-    write_bundle(found, classifier.package, tmp_path / "bundle", golden=classifier.table)
+    write_bundle(found, classifier.package, tmp_path / "bundle", golden=classifier.golden)
     return tmp_path / "bundle"
 
 
@@ -63,7 +63,7 @@ def test_what_is_told_of_columns(bundle: Path, classifier):
     assert area["min"] == classifier.table["area"].min()
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "model/model.skops"])
+@pytest.mark.parametrize("name", ["bundle.json", "compiled.json", "golden.json", "arrays/nodes.npy"])
 def test_a_changed_file_is_refused(bundle: Path, name: str):
     """One changed byte anywhere in the bundle, and it is not opened."""
     content = bytearray((bundle / name).read_bytes())
@@ -81,7 +81,7 @@ def test_a_file_more_or_less_is_refused(bundle: Path):
         open_runtime(bundle)
     assert "more.json" in refused.value.got
     (bundle / "more.json").unlink()
-    (bundle / "model" / "model.skops").unlink()
+    (bundle / "arrays" / "nodes.npy").unlink()
     with pytest.raises(ModelRefusedError):
         open_runtime(bundle)
 

@@ -1,0 +1,55 @@
+"""A compiled model: raw rows to predictions with NumPy and machine code alone."""
+
+from pathlib import Path
+
+import numpy as np
+
+from modelbook.serving.answers import Answer, Rows
+from modelbook.serving.compiled.arrays import ArrayFolder
+from modelbook.serving.compiled.estimators import open_estimator
+from modelbook.serving.compiled.features import Features
+from modelbook.serving.compiled.plan import ModelPlan
+from modelbook.serving.golden import Golden
+from modelbook.serving.manifest import ARRAYS, COMPILED, Kind, Manifest
+
+
+class CompiledRuntime:
+    """Answers by the constants of a bundle; several threads may ask at once.
+
+    Args:
+        plan: What the model is made of.
+        arrays: Where its arrays are.
+        manifest: What the bundle says of itself.
+        golden: Rows with what the model said of them.
+    """
+
+    kind: Kind = "compiled"
+
+    def __init__(
+        self, plan: ModelPlan, arrays: ArrayFolder, *, manifest: Manifest, golden: Golden | None = None
+    ) -> None:
+        self.record = manifest.record
+        self.columns = manifest.columns
+        self.golden = golden
+        self._features = Features(plan.features, arrays)
+        self._estimator = open_estimator(plan.estimator, arrays)
+        self._classes = np.array(manifest.record.classes)
+        self._is_regression = plan.task == "regression"
+
+    def predict(self, rows: Rows, *, with_probabilities: bool = False) -> Answer:
+        """Return what the model says of rows.
+
+        Raises:
+            DataInvalidError: The model does not take such rows.
+        """
+        matrix = self._features.matrix(rows)
+        if self._is_regression:
+            return Answer(self._estimator.predict(matrix), None)
+        chosen, probabilities = self._estimator.classify(matrix)
+        return Answer(self._classes[chosen], probabilities if with_probabilities else None)
+
+
+def open_compiled(folder: Path, manifest: Manifest, golden: Golden | None = None) -> CompiledRuntime:
+    """Return the compiled model of a bundle, whose files were checked before."""
+    plan = ModelPlan.model_validate_json((folder / COMPILED).read_bytes())
+    return CompiledRuntime(plan, ArrayFolder(folder / ARRAYS), manifest=manifest, golden=golden)
