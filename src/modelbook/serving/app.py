@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from modelbook.config import Config
 from modelbook.serving.accesslog import AccessLog
+from modelbook.serving.connection import READ_TIMEOUT
 from modelbook.serving.current import Current
 from modelbook.serving.door import Door
 from modelbook.serving.invocations import Invocations
@@ -43,17 +44,17 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
     """
     serving = settings.serving
     telemetry = Telemetry(current)
-    log = AccessLog(sys.stdout) if serving.access_log else None
+    log = AccessLog(sys.stderr) if serving.access_log else None
     invocations = Invocations(current, serving, telemetry=telemetry)
 
     @asynccontextmanager
-    async def running(app: FastAPI) -> AsyncIterator[None]:
+    async def running(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         if log is not None:
             log.start()
         counting = asyncio.create_task(_count(telemetry))
         try:
             async with lifespan(app) if lifespan else _nothing():
-                yield
+                yield {READ_TIMEOUT: serving.read_timeout_s}
         finally:
             counting.cancel()
             invocations.end()

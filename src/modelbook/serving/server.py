@@ -125,11 +125,14 @@ def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from modelbook.serving.connection import CuttingProtocol
+
     settings = uvicorn.Config(
         worker,  # made into an application in each process
         factory=True,
         workers=workers,
         lifespan="on",
+        http=CuttingProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

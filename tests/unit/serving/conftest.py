@@ -11,7 +11,8 @@ import pytest
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.models.package import pack
 from modelbook.models.train import ModelTrainer
-from modelbook.records import ModelRecord
+from modelbook.records import InputColumn, ModelRecord
+from modelbook.serving.runtime import Answer
 
 COLUMNS = {"rooms": "integer", "area": "float", "zone": "string", "new": "boolean", "built": "datetime"}
 FEATURES = {
@@ -101,3 +102,32 @@ def regressor(tmp_path_factory) -> Trained:
 def make_houses():
     """Return a function that makes houses."""
     return houses
+
+
+class Fixed:
+    """Doubles the rooms, or does what it is told."""
+
+    def __init__(self, *, kind="compiled", classes=(), act=None) -> None:
+        inputs = (
+            InputColumn(name="rooms", type="integer", nullable=True),
+            InputColumn(name="zone", type="string", nullable=True),
+        )
+        task = "classification" if classes else "regression"
+        self.record = ModelRecord.model_construct(task=task, classes=classes, inputs=inputs, algorithm="x")
+        self.kind, self._act = kind, act
+
+    def predict(self, rows, *, with_probabilities=False) -> Answer:  # noqa: D102
+        if self._act:
+            self._act()
+        number = len(rows["rooms"])
+        if self.record.classes:
+            probabilities = np.full((number, len(self.record.classes)), 0.5)
+            labels = np.array(self.record.classes)[np.zeros(number, dtype=int)]
+            return Answer(labels, probabilities if with_probabilities else None)
+        return Answer(rows["rooms"] * 2, None)
+
+
+@pytest.fixture(scope="session")
+def make_runtime():
+    """Return a function that makes a model of two columns that doubles the rooms."""
+    return Fixed

@@ -7,57 +7,31 @@ import logging
 import time
 import zlib
 
-import numpy as np
 import orjson
 import pytest
 from starlette.testclient import TestClient
 
 from modelbook.config import Config
 from modelbook.errors import DataInvalidError
-from modelbook.records import InputColumn, ModelRecord
 from modelbook.serving import app as application
 from modelbook.serving.app import make_app
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.keys import hash_of
-from modelbook.serving.runtime import Answer
 
 ROWS = {"dataframe_split": {"columns": ["rooms", "zone"], "data": [[3, "a"], [None, "b"]]}}
 
 
-class Fixed:
-    """Doubles the rooms, or does what it is told."""
-
-    def __init__(self, *, kind="compiled", classes=(), act=None) -> None:
-        inputs = (
-            InputColumn(name="rooms", type="integer", nullable=True),
-            InputColumn(name="zone", type="string", nullable=True),
-        )
-        task = "classification" if classes else "regression"
-        self.record = ModelRecord.model_construct(task=task, classes=classes, inputs=inputs, algorithm="x")
-        self.kind, self._act = kind, act
-
-    def predict(self, rows, *, with_probabilities=False) -> Answer:  # noqa: D102
-        if self._act:
-            self._act()
-        number = len(rows["rooms"])
-        if self.record.classes:
-            probabilities = np.full((number, len(self.record.classes)), 0.5)
-            labels = np.array(self.record.classes)[np.zeros(number, dtype=int)]
-            return Answer(labels, probabilities if with_probabilities else None)
-        return Answer(rows["rooms"] * 2, None)
-
-
 @pytest.fixture
-def ask(monkeypatch):
+def ask(monkeypatch, make_runtime):
     """Return a function that starts an application and returns its client; its log is in `client.log`."""
     clients = []
 
     def start(runtime=None, *, has_model=True, **settings):
         log = io.StringIO()
-        monkeypatch.setattr(application.sys, "stdout", log)
+        monkeypatch.setattr(application.sys, "stderr", log)
         current = Current(alias="production")
         if has_model:
-            current.swap(Serving(runtime or Fixed(), "houses", "7"))
+            current.swap(Serving(runtime or make_runtime(), "houses", "7"))
         client = TestClient(make_app(current, Config(serving=settings)), base_url="http://localhost")
         client.__enter__()
         client.log, client.current = log, current
@@ -77,9 +51,9 @@ def post(client, body=ROWS, **headers):
 
 @pytest.mark.parametrize("kind", ["compiled", "reference"])
 @pytest.mark.parametrize("rows", [1, 2, 100, 5000])
-def test_rows_are_answered(ask, kind, rows) -> None:
+def test_rows_are_answered(ask, make_runtime, kind, *, rows) -> None:
     """There is a prediction for each row, whichever way it is computed."""
-    answer = post(ask(Fixed(kind=kind)), {"instances": [{"rooms": 3, "zone": "a"}] * rows})
+    answer = post(ask(make_runtime(kind=kind)), {"instances": [{"rooms": 3, "zone": "a"}] * rows})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-modelbook-version"] == "7"
@@ -97,9 +71,9 @@ def test_what_json_has_no_word_for_is_null(ask) -> None:
 
 
 @pytest.mark.parametrize("classes", [("no", "yes"), (0, 1), (False, True)])
-def test_classes_and_probabilities_are_answered(ask, classes) -> None:
+def test_classes_and_probabilities_are_answered(ask, make_runtime, classes) -> None:
     """A classifier answers its classes, or how probable each is."""
-    client = ask(Fixed(classes=classes))
+    client = ask(make_runtime(classes=classes))
     assert post(client).json() == {"predictions": [classes[0]] * 2}
     answer = post(client, ROWS | {"params": {"method": "predict_proba"}})
     assert answer.json() == {"predictions": [[0.5, 0.5]] * 2}
@@ -261,22 +235,24 @@ def test_the_host_is_checked(ask, host, settings, *, status) -> None:
     ("error", "status"),
     [(ZeroDivisionError("s3cret"), 500), (DataInvalidError("no such rows", got="s3cret"), 400)],
 )
-def test_a_model_that_fails_says_nothing_of_the_rows(ask, caplog, kind, *, error, status) -> None:
+def test_a_model_that_fails_says_nothing_of_the_rows(
+    ask, make_runtime, caplog, *, kind, error, status
+) -> None:
     """Neither the answer nor the log quotes what an error says."""
 
     def fail():
         raise error
 
     with caplog.at_level(logging.INFO, logger="modelbook"):
-        client = ask(Fixed(kind=kind, act=fail))
+        client = ask(make_runtime(kind=kind, act=fail))
         answer = post(client)
     assert answer.status_code == status
     assert "s3cret" not in answer.text + caplog.text
 
 
-def test_a_slow_model_is_answered_for(ask) -> None:
+def test_a_slow_model_is_answered_for(ask, make_runtime) -> None:
     """After the timeout the answer is 504, and the next request is answered."""
-    client = ask(Fixed(kind="reference", act=lambda: time.sleep(0.5)), timeout_s=0.1)
+    client = ask(make_runtime(kind="reference", act=lambda: time.sleep(0.5)), timeout_s=0.1)
     start = time.perf_counter()
     assert post(client).status_code == 504
     assert time.perf_counter() - start < 0.4
@@ -298,12 +274,12 @@ def test_each_request_is_logged_without_values(ask) -> None:
     client.__enter__()
 
 
-def test_requests_are_counted(ask) -> None:
+def test_requests_are_counted(ask, make_runtime) -> None:
     """Prometheus gets requests, latency, rows, errors by cause and the model."""
     client = ask()
     post(client)
     post(client, b"{")
-    client.current.swap(Serving(Fixed(kind="reference"), "houses", "8"))
+    client.current.swap(Serving(make_runtime(kind="reference"), "houses", "8"))
     client.current.reject("another digest")
     page = client.get("/metrics").text
     for line in (
@@ -326,7 +302,7 @@ def test_no_log_is_written_where_none_is_wanted(ask) -> None:
     assert client.log.getvalue() == ""
 
 
-def test_the_description_follows_the_model(ask) -> None:
+def test_the_description_follows_the_model(ask, make_runtime) -> None:
     """The document is of the version that answers, and its examples work."""
     client = ask()
     document = client.get("/openapi.json").json()
@@ -335,5 +311,5 @@ def test_the_description_follows_the_model(ask) -> None:
     for example in content["application/json"]["examples"].values():
         assert post(client, example["value"]).status_code == 200
     assert post(client, content["text/csv"]["example"].encode(), content_type="text/csv").status_code == 200
-    client.current.swap(Serving(Fixed(), "houses", "8"))
+    client.current.swap(Serving(make_runtime(), "houses", "8"))
     assert client.get("/openapi.json").json()["info"]["version"] == "8"

@@ -1,0 +1,90 @@
+"""Connections on which clients dawdle, cut: uvicorn alone would wait for them for ever."""
+
+from enum import Enum
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+READ_TIMEOUT = "read_timeout_s"
+_LOOKS_PER_TIMEOUT = 4
+_GRACE_S = 0.5  # in which the application says 408 itself
+_HEAD_BYTES = 65_536
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Waiting(Enum):
+    NOTHING = 0
+    HEAD = 1
+    BODY = 2
+
+
+class CuttingProtocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, to clients that keep up.
+
+    A connection is looked at a few times in each timeout, so that a request costs no timer of its own. It is
+    cut when the head or the body of a request takes longer than the timeout, when an answer is not taken
+    away at all in that time, and when a head is larger than 64 KiB. The application's lifespan says how long
+    the timeout is, as `read_timeout_s` of its state.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._timeout_s: float = self.app_state.get(READ_TIMEOUT, 10.0)
+        self._waiting = _Waiting.HEAD
+        self._since = self.loop.time()
+        self._head_bytes = 0
+        self._left = self._left_since = 0.0
+        self._look_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Look no more."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, unless it is more of a head than there may be."""
+        super().data_received(data)
+        if self._waiting is _Waiting.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        super().on_message_begin()
+        self._waiting, self._since, self._head_bytes = _Waiting.HEAD, self.loop.time(), 0
+
+    def on_headers_complete(self) -> None:
+        """Expect a body."""
+        self._waiting, self._since = _Waiting.BODY, self.loop.time()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect nothing: the next request has its own time."""
+        self._waiting = _Waiting.NOTHING
+        super().on_message_complete()
+
+    def _look_later(self) -> None:
+        self._timer = self.loop.call_later(self._timeout_s / _LOOKS_PER_TIMEOUT, self._look)
+
+    def _look(self) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        now = self.loop.time()
+        if self._waiting is not _Waiting.NOTHING and now - self._since > self._timeout_s + _GRACE_S:
+            if self._waiting is _Waiting.HEAD:
+                self.transport.write(_TOO_SLOW)
+            self.transport.close()
+        elif self._is_stuck(now):
+            self.transport.abort()
+        else:
+            self._look_later()
+
+    def _is_stuck(self, now: float) -> bool:
+        """Return whether nothing of an answer was taken away for as long as the timeout."""
+        left = self.transport.get_write_buffer_size()
+        if left == 0 or left != self._left:
+            self._left, self._left_since = left, now
+        return left > 0 and now - self._left_since > self._timeout_s

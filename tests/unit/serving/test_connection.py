@@ -1,0 +1,137 @@
+"""Clients that dawdle, on real connections."""
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+
+from modelbook.config import Config
+from modelbook.serving.app import make_app
+from modelbook.serving.connection import CuttingProtocol
+from modelbook.serving.current import Current, Serving
+
+TIMEOUT_S = 0.4
+HEAD = b"POST /invocations HTTP/1.1\r\nhost: localhost\r\n"
+BODY = b'{"instances":[{"rooms":1,"zone":"a"}]}'
+
+
+@contextmanager
+def listening(app):
+    """Serve an application by uvicorn in a thread, and yield the port."""
+    settings = uvicorn.Config(
+        app, port=0, http=CuttingProtocol, lifespan="on", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(settings)
+    door = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[door])))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield door.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        door.close()
+
+
+@pytest.fixture(scope="module")
+def port(make_runtime):
+    """Return the port of a server that gives clients 0.4 s."""
+    current = Current()
+    current.swap(Serving(make_runtime(), "houses", "7"))
+    settings = {"read_timeout_s": TIMEOUT_S, "max_body_mb": 20.0, "access_log": False}
+    with listening(make_app(current, Config(serving=settings))) as port:
+        yield port
+
+
+def talk(port: int, *parts: bytes, pause_s: float = 0.0) -> tuple[bytes, float]:
+    """Send parts with pauses between them; return what comes until the end, and how long it took."""
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        for part in parts:
+            client.sendall(part)
+            time.sleep(pause_s)
+        answer = b""
+        while chunk := _received(client):
+            answer += chunk
+    return answer, time.monotonic() - start
+
+
+def _received(client: socket.socket) -> bytes:
+    try:
+        return client.recv(65_536)
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize("parts", [(), (b"GET /li",), (HEAD,)], ids=["silent", "line", "head"])
+def test_a_head_that_does_not_end_is_cut(port, parts) -> None:
+    """A client that does not finish its request is told so and cut."""
+    answer, seconds = talk(port, *parts)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert TIMEOUT_S < seconds < 3
+
+
+def test_a_head_that_trickles_is_cut(port) -> None:
+    """Each byte does not begin the time anew."""
+    with pytest.raises(ConnectionError):
+        talk(port, HEAD, *[b"x"] * 40, pause_s=0.1)
+
+
+@pytest.mark.parametrize(
+    "length", [b"content-length: 100\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n5\r\n"]
+)
+def test_a_body_that_does_not_end_is_cut(port, length) -> None:
+    """The answer says what took too long, and the connection ends."""
+    answer, seconds = talk(port, HEAD + length + b"{")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"REQUEST_TIMEOUT" in answer
+    assert b"x-modelbook-version: 7" in answer
+    assert seconds < 3
+
+
+def test_a_head_without_end_is_refused(port) -> None:
+    """What a head may hold is bounded."""
+    answer, _ = talk(port, HEAD + b"x-a: " + b"a" * 70_000)
+    assert answer.startswith(b"HTTP/1.1 431")
+
+
+def test_an_answer_that_is_not_taken_away_is_cut(make_runtime) -> None:
+    """Who does not read holds no memory for long."""
+    current = Current()
+    current.swap(Serving(make_runtime(classes=("a" * 1000,)), "houses", "7"))
+    app = make_app(current, Config(serving={"read_timeout_s": TIMEOUT_S, "access_log": False}))
+    body = b'{"instances":[' + b",".join([BODY[14:-2]] * 20_000) + b"]}"
+    with listening(app) as port, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        time.sleep(2)
+        got = 0
+        while chunk := _received(client):
+            got += len(chunk)
+    assert got < 20_000_000
+
+
+def test_who_keeps_up_is_answered_again_and_again(port) -> None:
+    """Requests within the time are not disturbed by looks at the connection."""
+    request = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        for _ in range(10):
+            client.sendall(request)
+            time.sleep(0.1)
+            assert client.recv(65_536).endswith(b'{"predictions":[2.0]}')
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_there(port) -> None:
+    """The length is enough to refuse it."""
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(HEAD + b"content-length: 20000001\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 413")
+    assert time.monotonic() - start < 0.3
