@@ -21,6 +21,7 @@ from modelbook.cli.project import doctor, ui
 from modelbook.cli.reproduce import reproduce
 from modelbook.cli.run import run, stage
 from modelbook.cli.runs import report, runs
+from modelbook.cli.serve import serve
 from modelbook.cli.sweep import sweep
 from modelbook.cli.sync import sync
 from modelbook.errors import ModelbookError, UsageError
@@ -46,6 +47,7 @@ app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("history")(history)
 app.command("predict")(predict)
+app.command("serve")(serve)
 app.command("sync")(sync)
 app.command("gc")(clear)
 app.command("ui")(ui)
