@@ -2,15 +2,24 @@
 
 import http.client
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
 import pytest
+
+from modelbook.logs import now
+from modelbook.registry.shelf import Remembered, Shelf
+from modelbook.registry.wanted import find_wanted, parse_wanted
+from modelbook.serving.making import Order, make
 
 SERVER = Path(__file__).parents[1] / "tiny_server.py"
 POLL_S = 0.2
@@ -47,10 +56,11 @@ class Server:
 
 
 @contextmanager
-def serving(root, ref, *, port, workers=1, env=None):
+def serving(project, ref=None, *, port, workers=1):
     """Run a server over a project."""
-    words = [sys.executable, str(SERVER), str(root), ref, str(port), str(workers), str(POLL_S)]
-    process = subprocess.Popen(words, env=os.environ | (env or {}), stderr=subprocess.PIPE, text=True)
+    ref = ref or project.config.tracking.model_name
+    words = [sys.executable, str(SERVER), str(project.root), ref, str(port), str(workers), str(POLL_S)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     server = Server(process, port)
     try:
         yield server
@@ -61,27 +71,160 @@ def serving(root, ref, *, port, workers=1, env=None):
         sys.stderr.write(server.said)
 
 
-def promote(project, version, alias="production"):
-    name = project.config.tracking.model_name
-    project.client.set_registered_model_alias(name, alias, version)
+def promote(project, version):
+    project.client.set_registered_model_alias(project.config.tracking.model_name, "production", version)
 
 
-@pytest.fixture
-def served(two_versions, tmp_path):
-    """A project of the test's own, the first of whose two versions is in production."""
-    project = two_versions.copy(tmp_path / "houses")
+def wanted(project, version):
+    return find_wanted(project.config, parse_wanted(f"{project.config.tracking.model_name}/{version}"))
+
+
+@pytest.fixture(scope="module")
+def ready(two_versions, tmp_path_factory):
+    """A project the first of whose two versions is in production; the bundles of both are there."""
+    project = two_versions.copy(tmp_path_factory.mktemp("ready") / "houses")
+    for version in (wanted(project, "1"), wanted(project, "2")):
+        words = {"name": version.name, "version": version.version, "digest": version.digest}
+        make(project.config, Order(settings={}, root="", **words))
     promote(project, "1")
     return project
 
 
-def test_a_promotion_is_picked_up(served, free_port):
-    """What is promoted answers within the poll time, and the answers say which version gave them."""
-    name = served.config.tracking.model_name
-    with serving(served.root, name, port=free_port) as server:
+@pytest.fixture
+def served(ready, tmp_path):
+    """A project of the test's own with two versions, the first of which is in production."""
+    return ready.copy(tmp_path / "houses")
+
+
+@contextmanager
+def asking(server, threads, body=b""):
+    """Ask a server over and over, in threads, and yield what came: answers, and errors of connections."""
+    answers, errors, is_over = [], [], threading.Event()
+
+    def ask():
+        while not is_over.is_set():
+            try:
+                answers.append(server.ask("POST", body))
+            except (OSError, http.client.HTTPException) as error:
+                errors.append(error)
+                time.sleep(0.02)
+
+    pool = [threading.Thread(target=ask) for _ in range(threads)]
+    for thread in pool:
+        thread.start()
+    try:
+        yield answers, errors
+    finally:
+        is_over.set()
+        for thread in pool:
+            thread.join()
+
+
+def test_promotions_lose_no_request(served, free_port):
+    """Under requests versions follow each other: none fails, each answer is that of the version it names.
+
+    The bundle of one of them is made meanwhile by a process of its own; the server's loads no MLflow.
+    """
+    shutil.rmtree(Shelf(served.config).bundle(wanted(served, "2").digest))
+    with serving(served, port=free_port) as server:
         server.await_standing(version="1", is_ready=True)
-        first = server.ask("POST")
-        promote(served, "2")
-        server.await_standing(version="2", swaps=1)
-        second = server.ask("POST")
-        assert (first[1], second[1]) == ("1", "2")
-        assert first[2] != second[2]
+        with asking(server, 4) as (answers, errors):
+            for swaps in range(1, 7):
+                version = "2" if swaps % 2 else "1"
+                promote(served, version)
+                server.await_standing(version=version, swaps=swaps, problem=None)
+        assert "mlflow" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert not errors
+    assert {status for status, _, _ in answers} == {200}
+    said = {(version, content["predictions"][0]) for _, version, content in answers}
+    assert sorted(version for version, _ in said) == ["1", "2"]
+    assert len({prediction for _, prediction in said}) == 2
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_server_that_is_told_to_end(served, free_port, workers):
+    """It says first that it is not ready, completes what it has, and is gone within ten seconds."""
+    with serving(served, port=free_port, workers=workers) as server:
+        server.await_standing(version="1", is_ready=True)
+        with ThreadPoolExecutor(20) as pool:
+            under_way = [pool.submit(server.ask, "POST", b"3") for _ in range(20)]
+            time.sleep(1)
+            begun = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            standing = server.await_standing(is_ready=False, timeout_s=2)
+            assert server.ask("POST")[0] == 200
+            assert [answer.result()[:2] for answer in under_way] == [(200, "1")] * 20
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - begun < 10
+        assert standing["version"] == "1"
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_replaced(served, free_port):
+    """Of two workers one is killed under requests: only those that it had fail, and it is replaced."""
+    with serving(served, port=free_port, workers=2) as server:
+        pids = pids_of(server, 2)
+        with asking(server, 4) as (answers, errors):
+            time.sleep(1)
+            os.kill(min(pids), signal.SIGKILL)
+            killed = time.monotonic()
+            new = pids_of(server, 2, besides=pids)
+            replaced_s = time.monotonic() - killed
+        sys.stderr.write(f"replaced after {replaced_s:.1f} s; {len(errors)} of {len(answers)} failed\n")
+        assert max(pids) in new
+        assert len(errors) <= 4
+        assert {status for status, _, _ in answers} == {200}
+
+
+def pids_of(server, number, besides=()):
+    """Return the processes that answer, once they are so many and one is new."""
+    found, deadline = set(), time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found.add(server.await_standing(is_ready=True)["pid"])
+        alive = {pid for pid in found if Path(f"/proc/{pid}").exists()}
+        if len(alive) == number and alive != set(besides):
+            return alive
+        time.sleep(0.01)
+    pytest.fail(f"found {found}")
+
+
+@pytest.mark.slow
+def test_workers_leave_with_their_parent(served, free_port):
+    """Workers whose parent was killed end as if they were told to, so that the port is free."""
+    with serving(served, port=free_port, workers=2) as server:
+        pids = pids_of(server, 2)
+        server.process.kill()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_the_store_is_away(served, free_port):
+    """A server that begins while the store is away lets the version answer that did last, and says stale."""
+    config, version = served.config, wanted(served, "1")
+    note = Remembered(
+        name=version.name,
+        version=version.version,
+        digest=version.digest,
+        alias="production",
+        server="former",
+        moment=now(),
+    )
+    Shelf(config).remember(parse_wanted(version.name), note)
+    (served.root / "logs/mlflow.db").write_bytes(b"no database" * 1000)
+    with serving(served, port=free_port) as server:
+        standing = server.await_standing(version="1", is_ready=True)
+        assert standing["is_stale"]
+        assert "cannot be used" in standing["problem"]
+        assert server.ask("POST")[:2] == (200, "1")
+
+
+def test_a_server_that_cannot_begin(ready, free_port):
+    """A model that is not there, and an address that is taken, end a server before it begins."""
+    with serving(ready, "nobody", port=free_port) as server:
+        assert server.process.wait(30) == 1
+    assert "there is no such model" in server.said
+    with socket.create_server(("127.0.0.1", free_port)), serving(ready, port=free_port) as server:
+        assert server.process.wait(30) == 1
+    assert "the server cannot listen there" in server.said

@@ -166,6 +166,7 @@ class Follower:
     def _put_in_place(self, wanted: Wanted, runtime: Runtime) -> None:
         self._current.swap(Serving(runtime, wanted.name, wanted.version))
         self._log.info(f"{wanted.name}/{wanted.version} answers now ({runtime.kind})")
+        self._note(_unpromoted(self._reference, wanted), is_stale=False)
         note = Remembered(
             name=wanted.name,
             version=wanted.version,
