@@ -6,10 +6,13 @@ import orjson
 import pytest
 
 from modelbook.files import REMOVED
+from modelbook.logs import now
 from modelbook.pipeline.clearing import clear
 from modelbook.pipeline.lock import hold_project
 from modelbook.registry.loading import load_model
+from modelbook.registry.reference import Reference
 from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.shelf import Remembered, Shelf
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +180,16 @@ def test_with_the_server_away(project, tell, free_port):
     project.set({"tracking.uri": f"http://127.0.0.1:{free_port}"})
     assert tell("gc", "--keep", "0")[0] == 7
     assert files(project.root / "models") == before
+
+
+def test_what_is_served_no_more(project, tell):
+    """What a server made of versions goes, but for the one that answers to a reference; so does a torso."""
+    shelf, digests = Shelf(project.config), ["d1" * 32, "d2" * 32]
+    for digest in (*digests, ".0123456789abcdef.part"):
+        shelf.bundle(digest).mkdir(parents=True)
+        (shelf.bundle(digest) / "bundle.json").write_bytes(b"1234")
+    words = {"name": "houses", "version": "2", "alias": None, "server": "a1", "moment": now()}
+    shelf.remember(Reference("houses", None, "production"), Remembered(digest=digests[1], **words))
+    gone = [one for one in tell("gc")[1]["removed"] if one["kind"] == "bundle"]
+    assert [(one["name"], one["size_bytes"]) for one in gone] == [("d1" * 6, 4), (".0123456789a", 4)]
+    assert [path.name for path in shelf.folder.glob("bundles/*")] == [digests[1]]

@@ -1,4 +1,4 @@
-"""Room made: old local copies and rejected models removed, and nothing that anybody may still need."""
+"""Room made: old local copies, rejected models and bundles removed, and nothing that anybody may still need."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -15,6 +15,7 @@ from modelbook.registry.books import Standing, has_books, open_books
 from modelbook.registry.ledger import former_versions
 from modelbook.registry.promotion import holding_moves, mend_interrupted
 from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.shelf import Shelf
 from modelbook.tracking.rejected import RejectedModel, rejected_models, remove_rejected
 
 KEEP = 5
@@ -25,12 +26,13 @@ class Removal(Record):
     """Something that is removed.
 
     Attributes:
-        kind: A version's local copy, an exported `.joblib`, or the model of a run that the gate rejected.
+        kind: A version's local copy, an exported `.joblib`, the model of a run that the gate rejected, or what a
+            server made of a version that it does not serve any more.
         name: What it is called.
         size_bytes: What it takes on disk, as far as nothing else shares its blocks.
     """
 
-    kind: Literal["version", "export", "rejected"]
+    kind: Literal["version", "export", "rejected", "bundle"]
     name: str
     size_bytes: int
 
@@ -83,6 +85,7 @@ def clear(
                 registry.remove_files(name, [entry.version for entry in old], moment=clock())
         removed += _clear_exports(settings, keep=keep, is_dry=is_dry)
         removed += _clear_rejected(settings, is_dry=is_dry)
+        removed += _clear_bundles(settings, is_dry=is_dry)
     return Clearing(is_dry=is_dry, removed=tuple(removed), kept=kept)
 
 
@@ -150,6 +153,17 @@ def _clear_rejected(config: Config, *, is_dry: bool) -> Iterator[Removal]:
         yield Removal(kind="rejected", name=model.run_name, size_bytes=_own_bytes(model.folder))
         if not is_dry:
             remove_rejected(config, model)
+
+
+def _clear_bundles(config: Config, *, is_dry: bool) -> Iterator[Removal]:
+    shelf = Shelf(config)
+    if not shelf.folder.is_dir():
+        return
+    with shelf.alone():
+        for folder in (*shelf.old_bundles(keep=0), *shelf.unfinished()):
+            yield Removal(kind="bundle", name=folder.name[:12], size_bytes=_own_bytes(folder))
+        if not is_dry:
+            shelf.clear(keep=0)
 
 
 def _own_bytes(path: Path) -> int:

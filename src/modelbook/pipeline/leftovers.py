@@ -14,6 +14,7 @@ from modelbook.config import Config
 from modelbook.errors import ModelbookError
 from modelbook.pipeline.finding import Finding, amiss, failed
 from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.shelf import Shelf
 from modelbook.tracking.outbox import waiting
 from modelbook.tracking.places import experiment_folder
 
@@ -27,6 +28,7 @@ def find_leftovers(config: Config) -> Iterator[Finding]:
     looks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
         _outbox,
         _parts,
+        _bundles,
         _registry,
         _telemetry,
         _hidden_data,
@@ -46,12 +48,20 @@ def _outbox(config: Config) -> Iterator[Finding]:
 
 def _parts(config: Config) -> Iterator[Finding]:
     before = time.time() - _AT_WORK_S  # a younger one may be a file that is being written
-    parts = [part for folder in _WRITTEN_TO for part in config.path(folder).rglob(_PART)]
+    parts = [part for folder in _WRITTEN_TO for part in config.path(folder).rglob(_PART) if part.is_file()]
     sizes = [part.stat().st_size for part in parts if part.stat().st_mtime < before]
     if sizes:
         hint = f"`find {' '.join(_WRITTEN_TO)} -name '{_PART}' -mmin +60 -delete` removes them"
         detail = f"{len(sizes)} half-written files of killed processes, {sum(sizes) / 1e6:.1f} MB"
         yield amiss("parts", detail, hint)
+
+
+def _bundles(config: Config) -> Iterator[Finding]:
+    before = time.time() - _AT_WORK_S
+    folders = [folder for folder in Shelf(config).unfinished() if folder.stat().st_mtime < before]
+    if folders:
+        detail = f"{len(folders)} half-made bundles of killed servers"
+        yield amiss("bundles", detail, "`modelbook gc` removes them")
 
 
 def _registry(config: Config) -> Iterator[Finding]:

@@ -96,16 +96,19 @@ class Shelf:
         spare = [folder for folder in folders if folder.name not in used]
         return spare[: max(0, len(folders) - keep)]
 
-    def clear(self, keep: int = KEEP, *, besides: Collection[str] = ()) -> list[Path]:
-        """Remove the old bundles, but for those of some digests, and return where they were.
+    def unfinished(self) -> list[Path]:
+        """Return the bundles that somebody is making or removing, or was when it was killed."""
+        return [path for path in (self.folder / _BUNDLES).glob(".*") if path.is_dir()]
+
+    def clear(self, keep: int = KEEP, *, besides: Collection[str] = ()) -> None:
+        """Remove the old bundles, but for those of some digests, and the unfinished ones; to be done alone.
 
         Raises:
             StorageError: The folder cannot be written.
         """
         old = [folder for folder in self.old_bundles(keep) if folder.name not in besides]
-        for folder in old:
+        for folder in (*old, *self.unfinished()):
             remove_folder(folder)
-        return old
 
     def _note(self, reference: Reference) -> Path:
         part = f"/{reference.version}" if reference.version else f"@{reference.alias}"

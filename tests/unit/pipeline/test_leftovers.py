@@ -134,3 +134,15 @@ def test_artifacts_of_a_copied_project(recorded: Config):
     finding = only(load_config(copy))
     assert "give tracking.experiment another name" in finding.hint
     assert "ln -s" not in finding.hint
+
+
+def test_half_made_bundles(config: Config):
+    """A bundle that a killed server was making is named after an hour, with the command that removes it."""
+    for digit, age_s in (("a", 0), ("b", 1)):
+        folder = config.path(f"models/serving/bundles/.{digit * 16}.part")
+        folder.mkdir(parents=True)
+        if age_s:
+            os.utime(folder, (age_s, age_s))
+    finding = only(config)
+    assert (finding.name, finding.detail) == ("bundles", "1 half-made bundles of killed servers")
+    assert finding.hint == "`modelbook gc` removes them"

@@ -58,9 +58,20 @@ def test_the_newest_few_bundles_stay(shelf):
     put(shelf, "d1", "d2", "d3", "d4", "d5")
     assert names(shelf.old_bundles()) == ["d1", "d2"]
     shelf.remember(HOUSES, note("d1"))
-    assert names(shelf.clear(besides=["d2"])) == ["d3"]
+    shelf.clear(besides=["d2"])
     assert sorted(names(shelf.folder.glob("bundles/*"))) == ["d1", "d2", "d4", "d5"]
-    assert names(shelf.clear(0)) == ["d2", "d4", "d5"]
+    shelf.clear(0)
+    assert names(shelf.folder.glob("bundles/*")) == ["d1"]
+
+
+def test_what_was_killed_is_cleared_away(shelf):
+    """A bundle that a killed process was making is none, and goes with the next clearing."""
+    put(shelf, "d1", ".0123456789abcdef.part")
+    assert names(shelf.unfinished()) == [".0123456789abcdef.part"]
+    assert names(shelf.old_bundles(0)) == ["d1"]
+    shelf.clear()
+    assert sorted(names(shelf.folder.glob("bundles/*"))) == ["d1"]
+    assert shelf.unfinished() == []
 
 
 def test_names_are_no_paths(shelf):
