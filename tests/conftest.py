@@ -1,6 +1,7 @@
 """What every test stands on: its own environment, loopback as the only network, projects to drive."""
 
 import hashlib
+import http.client
 import logging
 import os
 import pwd
@@ -523,6 +524,76 @@ def _registered_in_mlflow(config):
     digests = [{DIGEST_TAG: f"digest{number}"} for number in (1, 2, 3)]
     made = [client.create_model_version(name, source="s3://none/model", tags=tags) for tags in digests]
     return [str(version.version) for version in made]
+
+
+class ModelServer:
+    """A server of a project's model, in processes of its own on a port of loopback."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+
+    def ask(self, path, body=None, timeout_s=10):
+        """Return status, headers and content of an answer, asked for on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            headers = {"content-type": "application/json"} if body else {}
+            connection.request("POST" if body else "GET", path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def predict(self, row):
+        """Return status, version and prediction of a row."""
+        body = orjson.dumps({"dataframe_records": [row]})
+        status, headers, content = self.ask("/invocations", body)
+        said = orjson.loads(content).get("predictions", [None])[0]
+        return status, headers["x-modelbook-version"], said
+
+    def state(self):
+        """Return what the server says of itself."""
+        return orjson.loads(self.ask("/readyz")[2])
+
+    def await_state(self, timeout_s=60, **expected):
+        """Return what the server says of itself once that is as expected."""
+        deadline, found = time.monotonic() + timeout_s, None
+        while time.monotonic() < deadline:
+            with suppress(OSError, http.client.HTTPException):
+                found = self.state()
+                if expected.items() <= found.items():
+                    return found
+            time.sleep(0.05)
+        pytest.fail(f"expected {expected}, found {found}, exit code {self.process.poll()}")
+
+
+@contextmanager
+def serving_model(project, *words, port, poll_s=0.2, env=None):
+    """Run `modelbook serve` over a project, as a user does."""
+    project.set({"serving.port": str(port), "serving.poll_s": str(poll_s)})
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "modelbook", "-C", str(project.root), "serve", *words],
+            env=os.environ | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        server = ModelServer(process, port)
+        try:
+            yield server
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(15)
+            log.seek(0)
+            server.said = log.read()
+            sys.stderr.write(server.said[-5000:])
+
+
+@pytest.fixture(scope="session")
+def serve_model():
+    """Return a context manager that serves a project's model as a user does."""
+    return serving_model
 
 
 def picture_of(config, *, skip_tags=(), skip_files=()):

@@ -70,13 +70,11 @@ async def _answer(send, content, *, version=b"", status=200):
 
 if __name__ == "__main__":
     root, ref, port, workers, poll_s = sys.argv[1:]
+    config = load_config(Path(root))
+    own = {"port": int(port), "workers": int(workers), "poll_s": float(poll_s)}
     serve(
         ref,
-        config=load_config(Path(root)),
-        host="127.0.0.1",
-        port=int(port),
-        workers=int(workers),
+        config=config.model_copy(update={"serving": config.serving.model_copy(update=own)}),
         make_app=make_app,
-        poll_s=float(poll_s),
         told=lambda wanted, address: sys.stderr.write(f"{wanted.name}/{wanted.version} at {address}\n"),
     )

@@ -23,6 +23,7 @@ from modelbook.serving.making import Order, make
 
 SERVER = Path(__file__).parents[1] / "tiny_server.py"
 POLL_S = 0.2
+ROW = {"area": 100.0, "rooms": 4, "town": "Porto"}
 
 
 class Server:
@@ -97,14 +98,14 @@ def served(ready, tmp_path):
 
 
 @contextmanager
-def asking(server, threads, body=b""):
-    """Ask a server over and over, in threads, and yield what came: answers, and errors of connections."""
+def asking(ask_once, threads):
+    """Ask over and over, in threads, and yield what came: answers, and errors of connections."""
     answers, errors, is_over = [], [], threading.Event()
 
     def ask():
         while not is_over.is_set():
             try:
-                answers.append(server.ask("POST", body))
+                answers.append(ask_once())
             except (OSError, http.client.HTTPException) as error:
                 errors.append(error)
                 time.sleep(0.02)
@@ -120,23 +121,26 @@ def asking(server, threads, body=b""):
             thread.join()
 
 
-def test_promotions_lose_no_request(served, free_port):
+def test_promotions_lose_no_request(served, serve_model, free_port):
     """Under requests versions follow each other: none fails, each answer is that of the version it names.
 
-    The bundle of one of them is made meanwhile by a process of its own; the server's loads no MLflow.
+    The bundle of one of them is made meanwhile by a process of its own; the server's loads neither MLflow nor
+    scikit-learn.
     """
     shutil.rmtree(Shelf(served.config).bundle(wanted(served, "2").digest))
-    with serving(served, port=free_port) as server:
-        server.await_standing(version="1", is_ready=True)
-        with asking(server, 4) as (answers, errors):
-            for swaps in range(1, 7):
-                version = "2" if swaps % 2 else "1"
+    with serve_model(served, port=free_port) as server:
+        server.await_state(version="1", status="ready", problem=None)
+        with asking(lambda: server.predict(ROW), 4) as (answers, errors):
+            for number in range(6):
+                version = "1" if number % 2 else "2"
                 promote(served, version)
-                server.await_standing(version=version, swaps=swaps, problem=None)
-        assert "mlflow" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+                server.await_state(version=version, problem=None)
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "mlflow" not in maps
+        assert "sklearn" not in maps
     assert not errors
     assert {status for status, _, _ in answers} == {200}
-    said = {(version, content["predictions"][0]) for _, version, content in answers}
+    said = {(version, prediction) for _, version, prediction in answers}
     assert sorted(version for version, _ in said) == ["1", "2"]
     assert len({prediction for _, prediction in said}) == 2
 
@@ -164,7 +168,7 @@ def test_a_dead_worker_is_replaced(served, free_port):
     """Of two workers one is killed under requests: only those that it had fail, and it is replaced."""
     with serving(served, port=free_port, workers=2) as server:
         pids = pids_of(server, 2)
-        with asking(server, 4) as (answers, errors):
+        with asking(lambda: server.ask("POST"), 4) as (answers, errors):
             time.sleep(1)
             os.kill(min(pids), signal.SIGKILL)
             killed = time.monotonic()
@@ -200,7 +204,7 @@ def test_workers_leave_with_their_parent(served, free_port):
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_the_store_is_away(served, free_port):
+def test_the_store_is_away(served, serve_model, free_port):
     """A server that begins while the store is away lets the version answer that did last, and says stale."""
     config, version = served.config, wanted(served, "1")
     note = Remembered(
@@ -213,18 +217,15 @@ def test_the_store_is_away(served, free_port):
     )
     Shelf(config).remember(parse_wanted(version.name), note)
     (served.root / "logs/mlflow.db").write_bytes(b"no database" * 1000)
-    with serving(served, port=free_port) as server:
-        standing = server.await_standing(version="1", is_ready=True)
-        assert standing["is_stale"]
-        assert "cannot be used" in standing["problem"]
-        assert server.ask("POST")[:2] == (200, "1")
+    with serve_model(served, port=free_port) as server:
+        assert "cannot be used" in server.await_state(version="1", status="stale")["problem"]
+        assert server.predict(ROW)[:2] == (200, "1")
 
 
-def test_a_server_that_cannot_begin(ready, free_port):
+def test_a_server_that_cannot_begin(ready, modelbook, free_port):
     """A model that is not there, and an address that is taken, end a server before it begins."""
-    with serving(ready, "nobody", port=free_port) as server:
-        assert server.process.wait(30) == 1
-    assert "there is no such model" in server.said
-    with socket.create_server(("127.0.0.1", free_port)), serving(ready, port=free_port) as server:
-        assert server.process.wait(30) == 1
-    assert "the server cannot listen there" in server.said
+    done = modelbook("-C", ready.root, "serve", "nobody")
+    assert (done.code, "there is no such model" in done.stderr) == (5, True)
+    with socket.create_server(("127.0.0.1", free_port)):
+        done = modelbook("-C", ready.root, "serve", "--port", free_port)
+    assert (done.code, "the server cannot listen there" in done.stderr) == (2, True)

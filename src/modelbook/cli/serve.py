@@ -52,9 +52,6 @@ def serve(
     serve_model(
         ref or config.tracking.model_name,
         config=config,
-        host=config.serving.host,
-        port=config.serving.port,
-        workers=config.serving.workers,
         make_app=make_app,
         told=tell,
     )

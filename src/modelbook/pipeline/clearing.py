@@ -1,4 +1,4 @@
-"""Room made: old local copies, rejected models and bundles removed, and nothing that anybody may still need."""
+"""Room made: old local copies, rejected models and bundles removed, none of which anybody may still need."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -26,8 +26,8 @@ class Removal(Record):
     """Something that is removed.
 
     Attributes:
-        kind: A version's local copy, an exported `.joblib`, the model of a run that the gate rejected, or what a
-            server made of a version that it does not serve any more.
+        kind: A version's local copy, an exported `.joblib`, the model of a run that the gate rejected, or the
+            bundle of a version that no server answers with any more.
         name: What it is called.
         size_bytes: What it takes on disk, as far as nothing else shares its blocks.
     """

@@ -17,7 +17,7 @@ from modelbook.registry.wanted import Wanted, find_kept, find_wanted
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.manifest import read_manifest
 from modelbook.serving.prepare import prepare
-from modelbook.serving.runtime import Runtime, open_runtime
+from modelbook.serving.runtime import Runtime, check_golden, open_runtime
 from modelbook.serving.succession import check_successor
 
 RETRY_S = 300.0
@@ -38,11 +38,10 @@ class Follower:
     """Lets what a reference means in the registry be what answers.
 
     Args:
-        config: The project.
+        config: The project, whose `serving.poll_s` says how often the registry is asked.
         reference: What is served.
         current: Where versions are put in place.
         server: Which start of a server this is; its other workers say the same.
-        poll_s: How often the registry is asked.
         retry_s: After how long a version that was refused is tried again, where the registry still names it.
         clock: Says what time it is, in seconds.
     """
@@ -54,12 +53,11 @@ class Follower:
         current: Current,
         *,
         server: str,
-        poll_s: float,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._reference, self._current = config, reference, current
-        self._server, self._poll_s, self._retry_s, self._clock = server, poll_s, retry_s, clock
+        self._server, self._retry_s, self._clock = server, retry_s, clock
         self._shelf = Shelf(config)
         self._log = PipelineLogger("serve")
         self._refusal: _Refusal | None = None
@@ -93,7 +91,7 @@ class Follower:
             self._serve_last()
 
     def _follow(self) -> None:
-        while not self._is_over.wait(self._poll_s):
+        while not self._is_over.wait(self._config.serving.poll_s):
             self.look()
 
     def _wanted(self) -> Wanted:
@@ -148,6 +146,7 @@ class Follower:
             runtime = open_runtime(folder)
         if former is not None:
             check_successor(former, runtime.record)
+        check_golden(runtime)
         return runtime
 
     def _former(self) -> ModelRecord | None:

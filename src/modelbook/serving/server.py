@@ -1,10 +1,13 @@
 """A server on one port: one process, or several of which a dead one is replaced."""
 
 import asyncio
+import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _HEALTH_S = 5
+_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 
 MakeApp = Callable[[Current, Config], "ASGIApp"]
 
@@ -29,23 +33,15 @@ def serve(
     ref: str,
     *,
     config: Config,
-    host: str,
-    port: int,
-    workers: int = 1,
     make_app: MakeApp,
-    poll_s: float = 5.0,
     told: Callable[[Wanted, str], None] = lambda _, __: None,
 ) -> None:
     """Answer requests by a registered model until the process is told to end.
 
     Args:
         ref: The model: `NAME` for what is in production, `NAME@ALIAS` or `NAME/VERSION`.
-        config: The project.
-        host: The address to listen at.
-        port: The port to listen at; 0 for any that is free.
-        workers: How many processes answer.
+        config: The project, whose section `serving` says where to listen and in how many processes.
         make_app: Makes the web application of a process; a function of a module.
-        poll_s: How often the registry is asked.
         told: Told which version is going to answer, and at what address.
 
     Raises:
@@ -56,11 +52,12 @@ def serve(
         StorageError: The project's folder cannot be written or the disk is full.
     """
     reference = parse_wanted(ref)
-    with _bound(host, port) as door:
+    settings = config.serving
+    with _bound(settings.host, settings.port) as door:
         wanted = make_ready(config, reference)
-        told(wanted, _address(host, door))
-        worker = Worker(config, reference, secrets.token_hex(8), make_app, poll_s)
-        _run(worker, door, workers=workers)
+        told(wanted, _address(settings.host, door))
+        worker = Worker(config, reference, secrets.token_hex(8), make_app)
+        _run(worker, door, workers=settings.workers)
 
 
 @dataclass(frozen=True)
@@ -72,25 +69,17 @@ class Worker:
         reference: What is served.
         server: Which start of a server this is.
         make_app: Makes the web application.
-        poll_s: How often the registry is asked.
     """
 
     config: Config
     reference: Reference
     server: str
     make_app: MakeApp
-    poll_s: float
 
     def __call__(self) -> "ASGIApp":
         """Return an application that follows the registry while it lives."""
         current = Current(alias=self.reference.alias)
-        follower = Follower(
-            self.config,
-            self.reference,
-            current,
-            server=self.server,
-            poll_s=self.poll_s,
-        )
+        follower = Follower(self.config, self.reference, current, server=self.server)
         return Following(self.make_app(current, self.config), current, follower)
 
 
@@ -141,12 +130,21 @@ def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:
         timeout_worker_healthcheck=_HEALTH_S,
     )
     if workers > 1:
-        Multiprocess(settings, sockets=[door]).run()
+        with _counted_together():
+            Multiprocess(settings, sockets=[door]).run()
         return
     # uvicorn sends itself the signal again that it ended by; it ended as it was told to.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     uvicorn.Server(settings).run(sockets=[door])
+
+
+@contextmanager
+def _counted_together() -> Iterator[None]:
+    """Let each worker write its counts where the others find them, so that any of them tells them all."""
+    with tempfile.TemporaryDirectory(prefix="modelbook-metrics-") as folder:
+        os.environ[_COUNTS] = folder
+        yield
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -9,7 +9,9 @@ from modelbook.registry.wanted import digest_of, find_wanted, parse_wanted
 from modelbook.serving import follow
 from modelbook.serving.current import Current
 from modelbook.serving.follow import Follower, make_ready
+from modelbook.serving.golden import Golden
 from modelbook.serving.making import Order, make
+from modelbook.serving.manifest import GOLDEN, Manifest, seal
 
 ROW = {"area": np.array([100.0]), "rooms": np.array([4.0]), "town": np.array(["Porto"], dtype=object)}
 
@@ -50,7 +52,6 @@ class Scene:
             parse_wanted(ref or self.name),
             self.current,
             server=server,
-            poll_s=1,
             clock=lambda: self.time_s,
         )
 
@@ -152,6 +153,23 @@ def test_a_bad_version_at_the_start(scene):
     assert scene.look() == scene.first
     assert scene.current.rejected == 1
     assert make_ready(scene.config, parse_wanted(scene.name)).version == scene.first
+
+
+def test_a_version_that_answers_otherwise(scene):
+    """A version that does not say of its golden rows what it said when it was recorded is not let in."""
+    scene.stage(second="Production")
+    scene.look()
+    folder = Shelf(scene.config).bundle(scene.current.serving.runtime.record.digest)
+    golden = Golden.read(folder / GOLDEN)
+    others = tuple(value + 1000 for value in golden.predictions)
+    golden.model_copy(update={"predictions": others}).write(folder / GOLDEN)
+    seal(folder, Manifest.read(folder / "bundle.json").model_copy(update={"files": {}}))
+    scene.stage(first="Production")
+    assert scene.look() == scene.first
+    scene.stage(second="Production")
+    assert scene.look() == scene.first
+    assert "does not answer as it did when it was recorded" in scene.current.problem
+    assert scene.current.rejected == 1
 
 
 def test_other_columns_need_a_new_start(scene):
