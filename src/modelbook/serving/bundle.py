@@ -117,8 +117,8 @@ def _trials(found: FoundModel, reference: ReferenceRuntime, golden: pd.DataFrame
         trials.append(_Trial(rows_of(golden, record.inputs), recorded_answer(golden, record), "recorded"))
     typical = typical_numbers(found.pipeline)
     texts = {column.name: column.categories or () for column in reference.columns}
-    for has_gaps in (True, False):
-        rows = drawn_rows(record, typical=typical, texts=texts, count=_DRAWN, has_gaps=has_gaps)
+    for strange in (0.3, 0.0):
+        rows = drawn_rows(record, typical=typical, texts=texts, count=_DRAWN, strange=strange)
         try:
             trials.append(_Trial(rows, reference.predict(rows, with_probabilities=True), "drawn"))
         except ModelbookError:

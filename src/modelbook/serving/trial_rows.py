@@ -13,9 +13,9 @@ from modelbook.serving.answers import Answer, Rows
 
 Floats = npt.NDArray[np.float64]
 
-_SHARE_OF_GAPS = 0.06
-_SHARE_OF_TYPICAL = 0.7
+_GAPS = 0.06
 _SPREAD = 0.5
+_LARGEST_WHOLE = 2.0**53
 _UNUSUAL = (0.0, 1.0, -1.0, 0.5, -273.15, 1e6, 1e39, -1e39)
 _UNKNOWN = "a text that no table has \U0001f3e0"
 _FIRST_TIME, _LAST_TIME = (np.datetime64(day, "us").astype(np.int64) for day in ("1899-12-30", "2101-01-02"))
@@ -47,44 +47,48 @@ def drawn_rows(
     typical: Mapping[str, float],
     texts: Mapping[str, Sequence[str]],
     count: int,
-    has_gaps: bool,
+    strange: float,
     seed: int = 0,
 ) -> Rows:
-    """Return rows drawn at random: usual values and unusual ones, known texts and one that is not, gaps.
+    """Return rows drawn at random: usual numbers, known texts and one that is not, any time.
 
     Args:
         record: The model.
         typical: For number columns, a number in the middle of what training saw, where it is known.
         texts: For text columns, the texts that the model knows.
         count: The number of rows.
-        has_gaps: Whether values are missing.
+        strange: The share of numbers that are unusual; where there are such, values are missing, too.
         seed: Where to begin drawing.
     """
     random = np.random.default_rng(seed)
     rows: dict[str, npt.NDArray[Any]] = {}
     for column in record.inputs:
-        values = _drawn(column, random, count, typical.get(column.name, 1.0), texts.get(column.name, ()))
-        if has_gaps:
-            values[random.random(count) < _SHARE_OF_GAPS] = _gap(column.type)
-        rows[column.name] = values
+        if column.type in {"float", "integer"}:
+            values = _numbers(typical.get(column.name, 1.0), random, count, strange=strange)
+            is_whole = column.type == "integer"
+            rows[column.name] = (
+                np.clip(np.round(values), -_LARGEST_WHOLE, _LARGEST_WHOLE) if is_whole else values
+            )
+        else:
+            rows[column.name] = _others(column, random, count, texts=texts.get(column.name, ()))
+        if strange:
+            rows[column.name][random.random(count) < _GAPS] = _gap(column.type)
     return rows
 
 
-def _drawn(  # noqa: PLR0917 (all of it is private)
-    column: InputColumn, random: np.random.Generator, count: int, typical: float, texts: Sequence[str]
+def _numbers(typical: float, random: np.random.Generator, count: int, *, strange: float) -> Floats:
+    usual = typical * np.exp(random.normal(0.0, _SPREAD, count))
+    return np.where(random.random(count) < strange, random.choice(_UNUSUAL, count), usual)
+
+
+def _others(
+    column: InputColumn, random: np.random.Generator, count: int, *, texts: Sequence[str]
 ) -> npt.NDArray[Any]:
     if column.type == "string":
         return np.array(random.choice([*texts, _UNKNOWN], count), dtype=object)
     if column.type == "datetime":
         return random.integers(_FIRST_TIME, _LAST_TIME, count).astype("datetime64[us]")
-    if column.type == "boolean":
-        return random.integers(0, 2, count).astype(np.float64)
-    usual = typical * np.exp(random.normal(0.0, _SPREAD, count))
-    is_usual = random.random(count) < _SHARE_OF_TYPICAL
-    values = np.where(is_usual, usual, random.choice(_UNUSUAL, count))
-    if column.type == "integer":
-        return np.where(np.abs(values) > 2**53, 3.0, np.round(values))
-    return values
+    return random.integers(0, 2, count).astype(np.float64)
 
 
 def _gap(kind: ColumnType) -> Any:
