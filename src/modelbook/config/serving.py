@@ -35,6 +35,8 @@ class ServingConfig(Section):
         port: Its port.
         workers: Processes that answer.
         poll_s: How often each of them asks the registry which version it names.
+        model_processes: Processes of each worker in which a model's own code answers, where it is not
+            compiled; one that takes longer than `timeout_s` is ended and replaced.
         max_in_flight: The requests that each of them works on at once; it refuses those beyond with 503.
         timeout_s: The time after which a request is answered with 504.
         read_timeout_s: The time that a client may take to send the head of a request, and again for its body.
@@ -50,6 +52,7 @@ class ServingConfig(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 5001
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    model_processes: Annotated[int, Field(ge=1, le=256)] = 1
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
     max_in_flight: Annotated[int, Field(ge=1)] = 32
     timeout_s: Annotated[float, Field(gt=0)] = 30.0

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event, Thread
 
 from modelbook.config import Config
@@ -16,8 +17,9 @@ from modelbook.registry.shelf import Remembered, Shelf
 from modelbook.registry.wanted import Wanted, find_kept, find_wanted
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.manifest import read_manifest
+from modelbook.serving.pool import close_runtime, open_served
 from modelbook.serving.prepare import prepare
-from modelbook.serving.runtime import Runtime, check_golden, open_runtime
+from modelbook.serving.runtime import Runtime, check_golden
 from modelbook.serving.succession import check_successor
 
 RETRY_S = 300.0
@@ -139,15 +141,22 @@ class Follower:
         """Return a version that is what was recorded, answers as recorded, and is warm."""
         folder = self._shelf.bundle(prepare(self._config, wanted))
         try:
-            runtime = open_runtime(folder)
+            runtime = self._open(folder)
         except (ModelRefusedError, NotFoundError) as error:
             self._log.warning(f"{_reason(error)}: it is made again")
             prepare(self._config, wanted, is_anew=True)
-            runtime = open_runtime(folder)
-        if former is not None:
-            check_successor(former, runtime.record)
-        check_golden(runtime)
+            runtime = self._open(folder)
+        try:
+            if former is not None:
+                check_successor(former, runtime.record)
+            check_golden(runtime)
+        except ModelRefusedError:
+            close_runtime(runtime)
+            raise
         return runtime
+
+    def _open(self, folder: Path) -> Runtime:
+        return open_served(folder, processes=self._config.serving.model_processes)
 
     def _former(self) -> ModelRecord | None:
         """Return the record of what answers, or of what did before a worker of this server died."""

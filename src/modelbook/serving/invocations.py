@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Protocol
 from modelbook.config import ServingConfig
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.incoming import Receive, take_body
+from modelbook.serving.pool import TooLongError
 from modelbook.serving.prediction import Predicted, Predictor
 from modelbook.serving.refusal import RequestRefusedError
 from modelbook.serving.telemetry import Telemetry
@@ -32,7 +34,8 @@ class Invocations:
     """Answers requests for predictions.
 
     What a compiled model does with few rows takes less than handing it to a thread, so the event loop does
-    it. Everything else is done by threads.
+    it. What it does with many is done by as many threads as there are processors, and where the model's own
+    code answers, by as many as there are processes of it: each waits for one, and ends it when time is up.
 
     Args:
         current: The model that answers.
@@ -49,6 +52,7 @@ class Invocations:
         self._telemetry = telemetry
         self._keep = keep
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
+        self._waiting_threads = ThreadPoolExecutor(settings.model_processes, thread_name_prefix="await")
         self._predictor: Predictor | None = None
 
     async def answer(
@@ -82,20 +86,26 @@ class Invocations:
 
     def end(self) -> None:
         """Take no more work; what is at work ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._waiting_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _predict(self, body: bytes, content_type: str | None, noted: Noted) -> bytes:
+        until = time.monotonic() + self._settings.timeout_s
         with self._current.lease() as serving:
             noted.version = serving.version.encode()
             predictor = self._predictor_of(serving)
             if len(body) > _LOOP_BYTES:
-                predicted = await self._in_thread(partial(_read_and_predict, predictor, body, content_type))
+                predicted = await self._in_thread(
+                    partial(_read_and_predict, predictor, body, content_type, until=until), predictor
+                )
             else:
                 asked = predictor.read(body, content_type)
                 if predictor.runtime.kind == "compiled" and asked.rows_asked <= _LOOP_ROWS:
                     predicted = predictor.predict(asked)
                 else:
-                    predicted = await self._in_thread(partial(predictor.predict, asked))
+                    predicted = await self._in_thread(
+                        partial(predictor.predict, asked, until=until), predictor
+                    )
         noted.rows = predicted.asked.rows_asked
         self._telemetry.predicted(noted.rows)
         if self._keep is not None:
@@ -107,15 +117,18 @@ class Invocations:
             self._predictor = Predictor(serving, has_parquet=self._settings.accept_parquet)
         return self._predictor
 
-    async def _in_thread(self, work: Callable[[], Predicted]) -> Predicted:
+    async def _in_thread(self, work: Callable[[], Predicted], predictor: Predictor) -> Predicted:
         timeout_s = self._settings.timeout_s
+        threads = self._threads if predictor.runtime.kind == "compiled" else self._waiting_threads
         try:
             async with asyncio.timeout(timeout_s):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except TimeoutError:
+                return await asyncio.get_running_loop().run_in_executor(threads, work)
+        except (TimeoutError, TooLongError):
             what = f"the model did not answer within {timeout_s:g} s"
             raise RequestRefusedError(what, status=504, cause="timeout") from None
 
 
-def _read_and_predict(predictor: Predictor, body: bytes, content_type: str | None) -> Predicted:
-    return predictor.predict(predictor.read(body, content_type))
+def _read_and_predict(
+    predictor: Predictor, body: bytes, content_type: str | None, *, until: float
+) -> Predicted:
+    return predictor.predict(predictor.read(body, content_type), until=until)

@@ -6,6 +6,7 @@ import numpy as np
 import orjson
 
 from modelbook.serving.current import Serving
+from modelbook.serving.pool import PooledRuntime
 from modelbook.serving.protocol import Given, read_body
 from modelbook.serving.refusal import RequestRefusedError
 from modelbook.serving.rows import RowReader
@@ -57,14 +58,23 @@ class Predictor:
         given = read_body(body, content_type, types=self._reader.types, has_parquet=self._has_parquet)
         return Asked(self._reader.read(given.columns), given.rows, self._wants_probabilities(given))
 
-    def predict(self, asked: Asked) -> Predicted:
+    def predict(self, asked: Asked, *, until: float | None = None) -> Predicted:
         """Return the answer for rows.
 
+        Args:
+            asked: What is asked.
+            until: When a model in other processes is ended, as a time of `time.monotonic`.
+
         Raises:
+            TooLongError: It was ended.
             RequestRefusedError: The model has no probabilities.
             ModelbookError: The model does not take the rows, or failed.
         """
-        answer = self.runtime.predict(asked.rows, with_probabilities=asked.has_probabilities)
+        if until is not None and isinstance(self.runtime, PooledRuntime):
+            wanted = asked.has_probabilities
+            answer = self.runtime.predict_until(until, asked.rows, with_probabilities=wanted)
+        else:
+            answer = self.runtime.predict(asked.rows, with_probabilities=asked.has_probabilities)
         return Predicted(to_json(answer, has_probabilities=asked.has_probabilities), asked, answer)
 
     def _wants_probabilities(self, given: Given) -> bool:

@@ -18,6 +18,7 @@ from modelbook.registry.wanted import Wanted, parse_wanted
 from modelbook.serving.current import Current
 from modelbook.serving.follow import Follower, make_ready
 from modelbook.serving.leaving import GRACE_S, leave_well, leave_with_parent
+from modelbook.serving.pool import close_runtime
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -78,7 +79,7 @@ class Worker:
 
     def __call__(self) -> "ASGIApp":
         """Return an application that follows the registry while it lives."""
-        current = Current(alias=self.reference.alias)
+        current = Current(alias=self.reference.alias, on_ended=lambda serving: close_runtime(serving.runtime))
         follower = Follower(self.config, self.reference, current, server=self.server)
         return Following(self.make_app(current, self.config), current, follower)
 

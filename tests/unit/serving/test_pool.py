@@ -1,0 +1,157 @@
+"""A model's own code in processes of its own."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from modelbook.errors import DataInvalidError, ModelbookError
+from modelbook.serving import pool as pooling
+from modelbook.serving.pool import PooledRuntime, TooLongError
+
+APART = """
+import os, sys, time
+import numpy as np
+from modelbook.errors import DataInvalidError, ModelbookError
+from modelbook.serving import apart, runtime
+from modelbook.serving.answers import Answer
+
+class Model:
+    def predict(self, rows, *, with_probabilities):
+        code = rows["code"][0]
+        if code == "sleep":
+            time.sleep(60)
+        if code == "exit":
+            os._exit(3)
+        if code == "rows":
+            raise DataInvalidError("no such rows", got="ValueError")
+        if code == "fail":
+            raise ZeroDivisionError("s3cret")
+        print("said by the model")
+        return Answer(np.array([float(os.getpid())]), None)
+
+runtime.open_runtime = lambda folder: Model()
+apart.main()
+"""
+
+
+@pytest.fixture
+def pool(tmp_path, monkeypatch):
+    """Return a function that opens a pool whose model sleeps, fails or ends as its row says."""
+    (tmp_path / "played.py").write_text(APART)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(pooling, "_MODULE", "played")
+    monkeypatch.setattr(pooling, "read_golden", lambda _: None)
+    opened = []
+
+    def start(processes=1):
+        manifest = type("Manifest", (), {"record": None, "columns": ()})()
+        opened.append(PooledRuntime(tmp_path, manifest, processes=processes))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+def ask(pool, code="well", within_s=None):
+    rows = {"code": np.array([code], dtype=object)}
+    if within_s is None:
+        return int(pool.predict(rows).predictions[0])
+    return int(pool.predict_until(time.monotonic() + within_s, rows).predictions[0])
+
+
+def test_rows_are_answered_elsewhere(pool) -> None:
+    """The process that answers is another one, and always the same."""
+    opened = pool()
+    assert {ask(opened) for _ in range(5)} == {ask(opened)} - {os.getpid()}
+
+
+def test_what_takes_too_long_is_ended_and_replaced(pool) -> None:
+    """The time is kept, nothing is left running, and the next request is answered."""
+    opened = pool()
+    former = ask(opened)
+    start = time.monotonic()
+    with pytest.raises(TooLongError):
+        ask(opened, "sleep", within_s=0.3)
+    assert 0.3 <= time.monotonic() - start < 0.8
+    with pytest.raises(ProcessLookupError):
+        os.kill(former, 0)
+    assert ask(opened) != former
+
+
+def test_who_waits_in_vain_is_told_in_time(pool) -> None:
+    """While every process is at work, others wait no longer than their time."""
+    opened = pool()
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(ask, opened, "sleep", 1.0)
+        time.sleep(0.2)
+        start = time.monotonic()
+        with pytest.raises(TooLongError):
+            ask(opened, within_s=0.2)
+        assert time.monotonic() - start < 0.5
+        with pytest.raises(TooLongError):
+            slow.result()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "what"),
+    [
+        ("rows", DataInvalidError, "no such rows"),
+        ("fail", ModelbookError, "the model failed on the rows"),
+        ("exit", ModelbookError, "the process of the model ended"),
+    ],
+)
+def test_an_error_of_the_model_is_one_here(pool, code, *, error, what) -> None:
+    """Errors come over as what they are, without the words of others, and the next request goes well."""
+    opened = pool()
+    with pytest.raises(error, match=what) as caught:
+        ask(opened, code)
+    assert "s3cret" not in str(caught.value)
+    assert ask(opened)
+
+
+def test_a_killed_process_is_replaced(pool) -> None:
+    """Who kills a process costs at most one request."""
+    opened = pool()
+    os.kill(ask(opened), signal.SIGKILL)
+    with pytest.raises(ModelbookError, match="ended"):
+        ask(opened)
+    assert ask(opened)
+
+
+def test_processes_answer_side_by_side(pool) -> None:
+    """There are as many as were wanted."""
+    opened = pool(processes=2)
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(ask, opened, "sleep", 1.0)
+        time.sleep(0.1)
+        assert ask(opened, within_s=0.5)
+        with pytest.raises(TooLongError):
+            slow.result()
+
+
+def test_a_closed_pool_leaves_no_process(pool) -> None:
+    """Nothing is left of a version that was replaced, also where a request was under way."""
+    opened = pool(processes=2)
+    pids = {ask(opened)}
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(ask, opened, "sleep", 0.5)
+        time.sleep(0.1)
+        opened.close()
+        with pytest.raises(TooLongError):
+            slow.result()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_model_that_cannot_be_opened_is_refused(tmp_path, monkeypatch) -> None:
+    """What the process says is what is raised here."""
+    monkeypatch.setattr(pooling, "read_golden", lambda _: None)
+    manifest = type("Manifest", (), {"record": None, "columns": ()})()
+    with pytest.raises(ModelbookError, match="there is no bundle of a model"):
+        PooledRuntime(tmp_path, manifest, processes=1)
