@@ -113,7 +113,7 @@ def _first_manifest(found: FoundModel, golden: pd.DataFrame | None) -> Manifest:
 def _trials(found: FoundModel, reference: ReferenceRuntime, golden: pd.DataFrame | None) -> list[_Trial]:
     """Return the recorded rows, where there are some, and rows drawn at random."""
     record, trials = reference.record, []
-    if golden is not None and len(golden):
+    if golden is not None and len(golden) and not _hides_predictions(record):
         trials.append(_Trial(rows_of(golden, record.inputs), recorded_answer(golden, record), "recorded"))
     typical = typical_numbers(found.pipeline)
     texts = {column.name: column.categories or () for column in reference.columns}
@@ -124,6 +124,12 @@ def _trials(found: FoundModel, reference: ReferenceRuntime, golden: pd.DataFrame
         except ModelbookError:
             continue
     return trials
+
+
+def _hides_predictions(record: ModelRecord) -> bool:
+    """Return whether an input column has the name that recorded predictions have, and stands in their place."""
+    names = {"predicted", *(f"probability_{label}" for label in record.classes)}
+    return not names.isdisjoint(column.name for column in record.inputs)
 
 
 def _compile(folder: Path, found: FoundModel, manifest: Manifest, *, trials: list[_Trial]) -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Protocol
 
 from modelbook.errors import ModelbookError, ModelRefusedError
+from modelbook.models.estimators import usable_cores
 from modelbook.records import ModelRecord
 from modelbook.serving.answers import Answer, Rows, count_differing
 from modelbook.serving.golden import Golden, read_golden
 from modelbook.serving.manifest import Kind, ServedColumn, read_manifest
+
+_MOST_THREADS = 4
 
 __all__ = ["Answer", "Rows", "Runtime", "check_golden", "open_runtime"]
 
@@ -42,10 +45,14 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(folder: Path) -> Runtime:
+def open_runtime(folder: Path, *, threads: int | None = None) -> Runtime:
     """Return the model of a bundle, after every file was held against its hash.
 
     Where the bundle is compiled, none of scikit-learn, pandas, Polars and MLflow is imported.
+
+    Args:
+        folder: The bundle.
+        threads: How many work on many rows at once; None takes the usable cores, up to four.
 
     Raises:
         NotFoundError: There is no bundle.
@@ -56,7 +63,8 @@ def open_runtime(folder: Path) -> Runtime:
     if manifest.kind == "compiled":
         from modelbook.serving.compiled.model import open_compiled
 
-        return open_compiled(folder, manifest, golden)
+        count = threads or min(usable_cores(), _MOST_THREADS)
+        return open_compiled(folder, manifest, golden=golden, threads=count)
     from modelbook.serving.reference import open_reference
 
     return open_reference(folder, manifest, golden)

@@ -165,6 +165,9 @@ CASES = {
     "xgboost, categories": ("xgboost", TREES, {"numeric": GAPS, "encode": NATIVE}, EXACT),
     "xgboost, three": ("xgboost", TREES, {"target": "three"}, SINGLE),
     "xgboost, words": ("xgboost", TREES, {"target": "words"}, SINGLE),
+    "catboost with gaps": ("catboost", TREES, {"numeric": GAPS}, LAST_DIGIT),
+    "catboost, three": ("catboost", TREES, {"target": "three"}, LAST_DIGIT),
+    "catboost, words": ("catboost", TREES | {"depth": 3}, {"target": "words"}, LAST_DIGIT),
     "ridge": ("linear", {}, {}, EXACT),
     "logistic, integers": ("linear", {}, {"target": "integers"}, LAST_DIGIT),
     "logistic, three": ("linear", {}, {"target": "three", "encode": {"encode": "target"}}, LAST_DIGIT),
@@ -191,6 +194,22 @@ def test_served_as_trained(bundled, case: str):
     assert (manifest.kind, manifest.why, runtime.kind) == ("compiled", None, "compiled")
     assert_served_as_trained(trainer, runtime, rtol=rtol)
     check_golden(runtime)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "encode"),
+    [
+        ("catboost", TREES, NATIVE),
+        ("catboost", TREES | {"grow_policy": "Lossguide"}, ONE_HOT),
+        ("lightgbm", TREES | {"linear_tree": True}, ONE_HOT),
+    ],
+    ids=["categories that are counted", "trees of another kind", "leaves that hold lines"],
+)
+def test_what_is_not_known_is_served_with_its_own_code(bundled, algorithm, *, settings, encode):
+    """A setting that nothing here knows is not guessed at."""
+    trainer, manifest, runtime = bundled(algorithm, settings, encode=encode)
+    assert (manifest.kind, runtime.kind) == ("reference", "reference")
+    assert_served_as_trained(trainer, runtime, rtol=EXACT)
 
 
 @pytest.mark.parametrize("algorithm", ["linear", "mlp"])

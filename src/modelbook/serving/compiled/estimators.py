@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from modelbook.errors import DataInvalidError
 from modelbook.serving.compiled.arrays import ArrayFolder
+from modelbook.serving.compiled.blocks import Blocks
 from modelbook.serving.compiled.curves import ACTIVATIONS, exp_less_one, from_normal, linked
 from modelbook.serving.compiled.kernel import add_leaves
 from modelbook.serving.compiled.plan import (
@@ -21,6 +22,7 @@ from modelbook.serving.compiled.plan import (
 Floats = npt.NDArray[np.float64]
 
 _BLOCK = 2**18
+_WALKS_WORTH_A_THREAD = 50_000
 
 
 class Classes(NamedTuple):
@@ -47,29 +49,37 @@ class Estimator(Protocol):
         ...
 
 
-def open_estimator(plan: EstimatorPlan, arrays: ArrayFolder) -> Estimator:
-    """Return what answers by a plan."""
+def open_estimator(plan: EstimatorPlan, arrays: ArrayFolder, blocks: Blocks) -> Estimator:
+    """Return what answers by a plan.
+
+    Args:
+        plan: The plan.
+        arrays: Where its arrays are.
+        blocks: Shares out what is worth it.
+    """
     match plan:
         case TreesPlan():
-            return Trees(plan, arrays)
+            return Trees(plan, arrays, blocks)
         case LinearPlan():
             return Linear(plan, arrays)
         case NetworkPlan():
             return Network(plan, arrays)
         case TargetPlan():
-            return Target(plan, arrays)
+            return Target(plan, arrays, blocks)
         case BlendPlan():
-            return Blend(plan, arrays)
+            return Blend(plan, arrays, blocks)
 
 
 class Trees:
     """A sum over trees."""
 
-    def __init__(self, plan: TreesPlan, arrays: ArrayFolder) -> None:
+    def __init__(self, plan: TreesPlan, arrays: ArrayFolder, blocks: Blocks) -> None:
         self._plan = plan
+        self._blocks = blocks
         parts = (plan.nodes, plan.roots, plan.columns, plan.leaves, plan.words)
         self._trees = tuple(map(arrays.read, parts))
         self._base = arrays.read(plan.base)
+        self._tree_count = len(self._trees[1])
 
     def predict(self, matrix: Floats) -> Floats:
         """Return a number for each row, `(n_rows,)`."""
@@ -92,7 +102,12 @@ class Trees:
             matrix = matrix.astype(np.float32).astype(np.float64)
         sums = np.empty((len(matrix), len(self._base)), dtype=self._base.dtype)
         sums[:] = self._base
-        add_leaves(self._trees, matrix, sums)
+        is_worth_it = len(matrix) * self._tree_count >= _WALKS_WORTH_A_THREAD
+        self._blocks.run(
+            lambda block: add_leaves(self._trees, matrix[block], sums[block]),
+            len(matrix),
+            is_worth_it=is_worth_it,
+        )
         if self._plan.divisor > 1:
             sums /= self._plan.divisor
         return sums
@@ -152,8 +167,8 @@ class Network:
 class Target:
     """An estimator of a transformed target, whose numbers are turned back."""
 
-    def __init__(self, plan: TargetPlan, arrays: ArrayFolder) -> None:
-        self._inner = open_estimator(plan.inner, arrays)
+    def __init__(self, plan: TargetPlan, arrays: ArrayFolder, blocks: Blocks) -> None:
+        self._inner = open_estimator(plan.inner, arrays, blocks)
         self._quantiles = arrays.read(plan.quantiles) if plan.quantiles else None
         self._references = arrays.read(plan.references) if plan.references else None
 
@@ -172,8 +187,8 @@ class Target:
 class Blend:
     """The weighted mean of several estimators."""
 
-    def __init__(self, plan: BlendPlan, arrays: ArrayFolder) -> None:
-        self._members = [open_estimator(member, arrays) for member in plan.members]
+    def __init__(self, plan: BlendPlan, arrays: ArrayFolder, blocks: Blocks) -> None:
+        self._members = [open_estimator(member, arrays, blocks) for member in plan.members]
         self._weights = [np.float64(weight) for weight in plan.weights]
 
     def predict(self, matrix: Floats) -> Floats:

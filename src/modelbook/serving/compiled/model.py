@@ -6,6 +6,7 @@ import numpy as np
 
 from modelbook.serving.answers import Answer, Rows
 from modelbook.serving.compiled.arrays import ArrayFolder
+from modelbook.serving.compiled.blocks import Blocks
 from modelbook.serving.compiled.estimators import open_estimator
 from modelbook.serving.compiled.features import Features
 from modelbook.serving.compiled.plan import ModelPlan
@@ -21,18 +22,25 @@ class CompiledRuntime:
         arrays: Where its arrays are.
         manifest: What the bundle says of itself.
         golden: Rows with what the model said of them.
+        threads: How many work on many rows at once; they do not show in what is said.
     """
 
     kind: Kind = "compiled"
 
     def __init__(
-        self, plan: ModelPlan, arrays: ArrayFolder, *, manifest: Manifest, golden: Golden | None = None
+        self,
+        plan: ModelPlan,
+        arrays: ArrayFolder,
+        *,
+        manifest: Manifest,
+        golden: Golden | None = None,
+        threads: int = 1,
     ) -> None:
         self.record = manifest.record
         self.columns = manifest.columns
         self.golden = golden
         self._features = Features(plan.features, arrays)
-        self._estimator = open_estimator(plan.estimator, arrays)
+        self._estimator = open_estimator(plan.estimator, arrays, Blocks(threads))
         self._classes = np.array(manifest.record.classes)
         self._is_regression = plan.task == "regression"
 
@@ -49,7 +57,11 @@ class CompiledRuntime:
         return Answer(self._classes[chosen], probabilities if with_probabilities else None)
 
 
-def open_compiled(folder: Path, manifest: Manifest, golden: Golden | None = None) -> CompiledRuntime:
+def open_compiled(
+    folder: Path, manifest: Manifest, *, golden: Golden | None = None, threads: int = 1
+) -> CompiledRuntime:
     """Return the compiled model of a bundle, whose files were checked before."""
     plan = ModelPlan.model_validate_json((folder / COMPILED).read_bytes())
-    return CompiledRuntime(plan, ArrayFolder(folder / ARRAYS), manifest=manifest, golden=golden)
+    return CompiledRuntime(
+        plan, ArrayFolder(folder / ARRAYS), manifest=manifest, golden=golden, threads=threads
+    )

@@ -28,6 +28,7 @@ _LINKS: Mapping[str, Link] = MappingProxyType(
     {"identity": "identity", "exponential": "exponential", "sigmoid": "sigmoid", "softmax": "softmax"}
 )
 _LOGARITHMIC_LOSSES = ("poisson", "gamma")
+_KNOWN_LOSSES = ("", "RMSE", "MAE", "Quantile", "Logloss", "MultiClass")
 
 
 def compile_estimator(estimator: Any, task: Task, arrays: ArrayFolder) -> EstimatorPlan:
@@ -104,6 +105,24 @@ def _xgboost(model: Any, task: Task, arrays: ArrayFolder) -> TreesPlan:
     )
 
 
+def _catboost(model: Any, task: Task, arrays: ArrayFolder) -> TreesPlan:
+    from modelbook.serving.compiling.oblivious import read_catboost
+
+    loss = model.settings.get("loss_function", "")
+    if model.categorical_columns or loss not in _KNOWN_LOSSES:
+        raise NotCompilableError("CatBoost counts categories, or learns another loss than usual")
+    read = read_catboost(model._model)  # noqa: SLF001 (a file that travels with models, and is ours)
+    link: Link = "identity"
+    if task == "classification":
+        link = "sigmoid" if len(read.base) == 1 else "softmax"
+    return TreesPlan(
+        **lay_out(read.trees, arrays)._asdict(),
+        base=arrays.write("base", read.base),
+        is_single=True,
+        link=link,
+    )
+
+
 def _link(postprocessor: str, task: Task) -> Link:
     link = _LINKS.get(postprocessor)
     if link is None or (task == "classification") != (link in {"sigmoid", "softmax"}):
@@ -170,6 +189,8 @@ _COMPILERS: Mapping[str, Compiler] = MappingProxyType(
         "lightgbm_trees.LightGBMClassifier": _lightgbm,
         "xgboost_trees.XGBoostRegressor": _xgboost,
         "xgboost_trees.XGBoostClassifier": _xgboost,
+        "catboost_trees.CatBoostRegressor": _catboost,
+        "catboost_trees.CatBoostClassifier": _catboost,
         "network.NetworkRegressor": _network,
         "network.NetworkClassifier": _network,
         "linear.RowwiseRidge": _linear,
