@@ -135,6 +135,12 @@ class Proxy:
                 self.cut()
 
 
+@pytest.fixture(scope="session")
+def make_proxy():
+    """Return what makes a way to a server that can be cut and mended."""
+    return Proxy
+
+
 @pytest.fixture
 def proxy(mlflow_server):
     """Return a way to the tracking server that can be cut and mended."""

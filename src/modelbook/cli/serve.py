@@ -36,12 +36,14 @@ def serve(
     if new_key:
         _print_key(console)
         return
-    from modelbook.config import load_config
+    from modelbook.config import CONFIG_PATH, ConfigLike, load_config
     from modelbook.serving.address import check_address
     from modelbook.serving.app import make_app
     from modelbook.serving.server import serve as serve_model
 
-    config = _with_options(load_config(Path.cwd()), host=host, port=port, workers=workers)
+    # A server of its own needs no project: MLFLOW_TRACKING_URI says where the registry is.
+    source: ConfigLike = Path.cwd() if CONFIG_PATH.is_file() else {}
+    config = _with_options(load_config(source), host=host, port=port, workers=workers)
     check_address(config.serving)
 
     def tell(wanted: object, address: str) -> None:

@@ -75,20 +75,19 @@ def _made(config: Config, wanted: Wanted, *, limit_s: float) -> str:
 
 def _run(order: Order, limit_s: float) -> tuple[int, bytes]:
     """Return the exit code of the process, and what it answered; past its time it is killed with its own."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "modelbook.serving.making"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the server, which ends this one itself
-    )
-    try:
-        answer, _ = process.communicate(order.to_bytes(), timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        answer = b""
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    ) as process:
+        try:
+            answer, _ = process.communicate(order.to_bytes(), timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            answer = b""
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, answer
 
 
