@@ -5,6 +5,7 @@ import http.client
 import logging
 import os
 import pwd
+import runpy
 import shutil
 import signal
 import socket
@@ -657,3 +658,9 @@ def _picture_of_run(client, run, *, skip_tags, skip_files):
 def picture():
     """Return a function that says all that a store holds of an experiment, so that two can be compared."""
     return picture_of
+
+
+@pytest.fixture(scope="session")
+def typed_app():
+    """Return the application of a server whose model takes a column of every type."""
+    return runpy.run_path(str(Path(__file__).with_name("typed_app.py")))["typed_app"]()

@@ -4,6 +4,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 from modelbook.config import ColumnType
@@ -40,7 +41,7 @@ def read_csv(text: str, types: Mapping[str, ColumnType]) -> tuple[Columns, int]:
 
 def _cells(text: str) -> tuple[list[str], list[list[str]]]:
     try:
-        rows = [row for row in csv.reader(text.splitlines(keepends=True), strict=True) if row]
+        rows = [row for row in csv.reader(StringIO(text, newline=""), strict=True) if row]
     except csv.Error:
         raise RequestRefusedError("the body is no CSV", cause="csv") from None
     if not rows:

@@ -155,7 +155,7 @@ def _times(values: Values) -> Array | None:
 
 def _time(text: str | None) -> datetime | None:
     """Return a time in UTC without its zone, as training has it; one without a zone is as it stands."""
-    if text is None or not text or text.isspace():
+    if text is None:
         return None
     if len(text) > _LONGEST_TIME:
         raise ValueError("no time is that long")

@@ -1,5 +1,6 @@
 """The OpenAPI description of a server: the columns of the model that answers, and examples that work."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,25 @@ from modelbook.serving.manifest import ServedColumn
 from modelbook.serving.protocol import CSV, JSON, METHODS
 
 _EXACT = 2**53 - 1
+# Times that are taken for sure; further spellings of ISO 8601 are, too, and 29 February where there is one.
+_DAY = (
+    "[12][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    "|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_TIME = r"[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?"
 _TYPES: dict[ColumnType, dict[str, Any]] = {
     "float": {"type": ["number", "null"]},
     "integer": {"type": ["integer", "null"], "minimum": -_EXACT, "maximum": _EXACT},
     "boolean": {"type": ["boolean", "null"]},
     "string": {"type": ["string", "null"]},
-    "datetime": {"type": ["string", "null"], "format": "date-time"},
+    "datetime": {"type": ["string", "null"], "pattern": f"^{_DAY}({_TIME})?$"},
+}
+_CELLS: dict[ColumnType, str] = {
+    "float": r"(-?[0-9]{1,9}(\.[0-9]{1,9})?)?",
+    "integer": "(-?[0-9]{1,15})?",
+    "boolean": "(true|false)?",
+    "string": "[A-Za-z0-9 _.-]*",
+    "datetime": f"({_DAY}({_TIME})?)?",
 }
 _EXAMPLES: dict[ColumnType, Any] = {
     "float": 1.0,
@@ -171,7 +185,7 @@ def _request(columns: Sequence[ServedColumn]) -> dict[str, Any]:
             "schema": {"oneOf": [_form(name, schema) for name, schema in _forms(columns).items()]},
             "examples": {name: {"value": {name: content}} for name, content in examples.items()},
         },
-        CSV: {"schema": {"type": "string"}, "example": f"{_csv(names)}\n{_csv(cells)}\n"},
+        CSV: {"schema": _csv_schema(columns), "example": f"{_csv(names)}\n{_csv(cells)}"},
     }
 
 
@@ -187,7 +201,11 @@ def _forms(columns: Sequence[ServedColumn]) -> dict[str, dict[str, Any]]:
 
 def _form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     method = {"type": "string", "enum": list(METHODS), "default": METHODS[0]}
-    params = {"type": "object", "properties": {"method": method}, "additionalProperties": False}
+    params = {
+        "type": ["object", "null"],
+        "properties": {"method": method},
+        "additionalProperties": False,
+    }
     return {
         "title": name,
         "type": "object",
@@ -213,7 +231,7 @@ def _split_schema(columns: Sequence[ServedColumn]) -> dict[str, Any]:
                 "description": "In any order, and others beside them, as data has them.",
             },
             "data": {"type": "array", "items": row},
-            "index": {"type": "array", "items": {"type": "integer"}, "description": "Not looked at."},
+            "index": {"description": "Not looked at."},
         },
         "required": ["columns", "data"],
         "additionalProperties": False,
@@ -295,6 +313,13 @@ def _others(*, has_keys: bool) -> dict[str, Any]:
 def _answers(otherwise: str | None, content: dict[str, Any]) -> dict[str, Any]:
     well = {"200": {"description": "Yes.", "content": content}}
     return well | ({otherwise: {"description": "No.", "content": content}} if otherwise else {})
+
+
+def _csv_schema(columns: Sequence[ServedColumn]) -> dict[str, Any]:
+    header = re.escape(_csv([column.name for column in columns]))
+    row = ",".join(_CELLS[column.type] for column in columns)
+    words = "A header and rows, as training reads a file; quoted text and other orders of columns, too."
+    return {"type": "string", "pattern": f"^{header}(\n{row})*$", "description": words}
 
 
 def _csv(cells: Sequence[str]) -> str:

@@ -142,6 +142,11 @@ def test_colons_in_text_are_no_keys(zone) -> None:
     assert read(body).columns["zone"] == [zone]
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    """Some programs begin every text with one."""
+    assert read(b"\xef\xbb\xbf" + json.dumps({"inputs": {"rooms": [3], "zone": ["a"]}}).encode()).rows == 1
+
+
 def test_nan_is_a_missing_value() -> None:
     """MLflow's own client writes NaN, which no JSON is, where a number is missing."""
     body = b'{"dataframe_split": {"columns": ["rooms", "zone"], "data": [[NaN, "NaN"]]}}'
@@ -193,8 +198,8 @@ def test_json_has_other_names() -> None:
 
 def test_csv_is_read_as_training_reads_it() -> None:
     """Missing words are missing in columns that are no text."""
-    body = b'\xef\xbb\xbfzone,other,rooms\r\n"a,b",1, 3\r\nNA,,N/A\r\n'
-    assert read(body, "text/csv").columns == {"rooms": [3.0, None], "zone": ["a,b", "NA"]}
+    body = '\ufeffzone,other,rooms\r\n"a,\nb",1, 3\r\nNA,,N/A\r\n\u2028x\x1c,1,1'.encode()
+    assert read(body, "text/csv").columns == {"rooms": [3, None, 1], "zone": ["a,\nb", "NA", "\u2028x\x1c"]}
 
 
 @pytest.mark.parametrize(
