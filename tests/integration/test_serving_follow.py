@@ -166,15 +166,19 @@ def test_a_server_that_is_told_to_end(served, free_port, workers):
 @pytest.mark.slow
 def test_a_dead_worker_is_replaced(served, free_port):
     """Of two workers one is killed under requests: only those that it had fail, and it is replaced."""
+    begun = time.monotonic()
     with serving(served, port=free_port, workers=2) as server:
         pids = pids_of(server, 2)
+        start_s = time.monotonic() - begun
         with asking(lambda: server.ask("POST"), 4) as (answers, errors):
             time.sleep(1)
             os.kill(min(pids), signal.SIGKILL)
             killed = time.monotonic()
             new = pids_of(server, 2, besides=pids)
             replaced_s = time.monotonic() - killed
-        sys.stderr.write(f"replaced after {replaced_s:.1f} s; {len(errors)} of {len(answers)} failed\n")
+        sys.stderr.write(f"started in {start_s:.1f} s, replaced in {replaced_s:.1f} s; ")
+        sys.stderr.write(f"{len(answers)} answers, {len(errors)} failed\n")
+        assert replaced_s <= start_s + 5
         assert max(pids) in new
         assert len(errors) <= 4
         assert {status for status, _, _ in answers} == {200}
