@@ -138,6 +138,8 @@ def test_promotions_lose_no_request(served, serve_model, free_port):
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "mlflow" not in maps
         assert "sklearn" not in maps
+    events = [orjson.loads(line) for line in server.said.splitlines() if '"source"' in line]
+    assert "houses/2 answers now (compiled)" in {event["message"] for event in events}
     assert not errors
     assert {status for status, _, _ in answers} == {200}
     said = {(version, prediction) for _, version, prediction in answers}

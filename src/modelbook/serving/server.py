@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from modelbook.errors import UsageError
 from modelbook.registry.reference import Reference
 from modelbook.registry.wanted import Wanted, parse_wanted
 from modelbook.serving.current import Current
+from modelbook.serving.eventlog import write_events
 from modelbook.serving.follow import Follower, make_ready
 from modelbook.serving.leaving import GRACE_S, leave_well, leave_with_parent
 from modelbook.serving.pool import close_runtime
@@ -79,6 +81,7 @@ class Worker:
 
     def __call__(self) -> "ASGIApp":
         """Return an application that follows the registry while it lives."""
+        write_events(sys.stderr)
         current = Current(alias=self.reference.alias, on_ended=lambda serving: close_runtime(serving.runtime))
         follower = Follower(self.config, self.reference, current, server=self.server)
         return Following(self.make_app(current, self.config), current, follower)
