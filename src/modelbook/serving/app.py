@@ -12,11 +12,14 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from modelbook.config import Config
+from modelbook.logs import now
 from modelbook.serving.accesslog import AccessLog
 from modelbook.serving.connection import READ_TIMEOUT
-from modelbook.serving.current import Current
+from modelbook.serving.current import Current, Serving
 from modelbook.serving.door import Door
-from modelbook.serving.invocations import Invocations
+from modelbook.serving.invocations import Invocations, Keep
+from modelbook.serving.prediction import Predicted
+from modelbook.serving.predictionlog import Kept, PredictionLog
 from modelbook.serving.refusal import RequestRefusedError
 from modelbook.serving.schema import Description
 from modelbook.serving.telemetry import Telemetry
@@ -45,12 +48,13 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
     serving = settings.serving
     telemetry = Telemetry(current)
     log = AccessLog(sys.stderr) if serving.access_log else None
-    invocations = Invocations(current, serving, telemetry=telemetry)
+    kept = _prediction_log(settings, telemetry)
+    invocations = Invocations(current, serving, telemetry=telemetry, keep=_keeper(kept) if kept else None)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        if log is not None:
-            log.start()
+        for writer in filter(None, (log, kept)):
+            writer.start()
         counting = asyncio.create_task(_count(telemetry))
         try:
             async with lifespan(app) if lifespan else _nothing():
@@ -58,8 +62,8 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
         finally:
             counting.cancel()
             invocations.end()
-            if log is not None:
-                log.end()
+            for writer in filter(None, (log, kept)):
+                writer.end()
 
     app = FastAPI(title="Modelbook", docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
     app.add_middleware(
@@ -74,6 +78,22 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
     _add_probes(app, current)
     _add_pages(app, Description(current, settings), telemetry)
     return app
+
+
+def _prediction_log(settings: Config, telemetry: Telemetry) -> PredictionLog | None:
+    wanted = settings.serving.prediction_log
+    if wanted.folder is None:
+        return None
+    return PredictionLog(settings.path(wanted.folder), wanted, on_dropped=telemetry.dropped)
+
+
+def _keeper(log: PredictionLog) -> Keep:
+    def keep(serving: Serving, request_id: str, predicted: Predicted) -> None:
+        log.keep(
+            Kept(now(), request_id, serving.name, serving.version, predicted.asked.rows, predicted.answer)
+        )
+
+    return keep
 
 
 def _add_probes(app: FastAPI, current: Current) -> None:

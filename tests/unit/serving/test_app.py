@@ -8,6 +8,7 @@ import time
 import zlib
 
 import orjson
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -313,3 +314,17 @@ def test_the_description_follows_the_model(ask, make_runtime) -> None:
     assert post(client, content["text/csv"]["example"].encode(), content_type="text/csv").status_code == 200
     client.current.swap(Serving(make_runtime(), "houses", "8"))
     assert client.get("/openapi.json").json()["info"]["version"] == "8"
+
+
+def test_predictions_are_kept_where_that_is_wanted(ask, tmp_path) -> None:
+    """What was answered is in the folder once the server has ended; what was refused is not."""
+    client = ask(prediction_log={"folder": str(tmp_path / "log")})
+    post(client, x_request_id="abc")
+    post(client, b"{")
+    client.__exit__(None, None, None)
+    (file,) = (tmp_path / "log").iterdir()
+    assert pl.read_parquet(file).select("request_id", "version", "rooms", "prediction").rows() == [
+        ("abc", "7", 3.0, 6.0),
+        ("abc", "7", None, None),
+    ]
+    client.__enter__()
