@@ -127,7 +127,7 @@ def _trials(found: FoundModel, reference: ReferenceRuntime, golden: pd.DataFrame
 
 
 def _hides_predictions(record: ModelRecord) -> bool:
-    """Return whether an input column has the name that recorded predictions have, and stands in their place."""
+    """Return whether an input column stands where recorded predictions would."""
     names = {"predicted", *(f"probability_{label}" for label in record.classes)}
     return not names.isdisjoint(column.name for column in record.inputs)
 
