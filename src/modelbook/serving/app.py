@@ -51,9 +51,11 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
     kept = _prediction_log(settings, telemetry)
     invocations = Invocations(current, serving, telemetry=telemetry, keep=_keeper(kept) if kept else None)
 
+    writers: list[AccessLog | PredictionLog] = [writer for writer in (log, kept) if writer is not None]
+
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        for writer in filter(None, (log, kept)):
+        for writer in writers:
             writer.start()
         counting = asyncio.create_task(_count(telemetry))
         try:
@@ -62,7 +64,7 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
         finally:
             counting.cancel()
             invocations.end()
-            for writer in filter(None, (log, kept)):
+            for writer in writers:
                 writer.end()
 
     app = FastAPI(title="Modelbook", docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)

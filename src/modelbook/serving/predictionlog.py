@@ -100,11 +100,10 @@ class PredictionLog:
         self._on_dropped(kept.size)
 
     def _write_regularly(self) -> None:
+        enough = min(self._settings.rows_per_file, self._settings.max_waiting_rows // 2)
         while not self._is_over.wait(_LOOK_EVERY_S):
-            is_due = time.monotonic() - self._began >= self._settings.seconds_per_file
-            if is_due or self._rows >= min(
-                self._settings.rows_per_file, self._settings.max_waiting_rows // 2
-            ):
+            is_late = time.monotonic() - self._began >= self._settings.seconds_per_file
+            if is_late or self._rows >= enough:
                 self._write_waiting()
         self._write_waiting()
 
@@ -184,7 +183,7 @@ def as_table(batch: list[Kept]) -> "pa.Table":
         values = np.concatenate([kept.rows[name] for kept in batch])
         columns[free_name(name, columns)] = pa.array(values, from_pandas=True)
     predictions = np.concatenate([kept.answer.predictions for kept in batch])
-    columns[free_name("prediction", columns)] = pa.array(predictions)
+    columns[free_name("prediction", columns)] = pa.array(predictions, from_pandas=True)
     given = [kept.answer.probabilities for kept in batch if kept.answer.probabilities is not None]
     if given:
         probabilities = pa.array(np.concatenate(given).tolist(), pa.list_(pa.float64()))

@@ -1,5 +1,6 @@
 """Rows and predictions kept as Parquet."""
 
+import logging
 import os
 import time
 from datetime import UTC, datetime, timedelta
@@ -109,10 +110,8 @@ def test_what_has_no_place_is_dropped_and_counted(open_log, tmp_path) -> None:
     assert sum(map(len, files(tmp_path / "log"))) == 4
 
 
-def test_a_full_disk_drops_and_goes_on(open_log, tmp_path, monkeypatch, caplog) -> None:
+def test_a_full_disk_drops_and_goes_on(open_log, tmp_path, *, monkeypatch, caplog) -> None:
     """What cannot be written is counted, said once, and what can be written later is written."""
-    import logging
-
     log, dropped = open_log(rows_per_file=2)
     written = predictionlog.PredictionLog._write
     failures = iter([OSError(28, "full"), OSError(28, "full")])
