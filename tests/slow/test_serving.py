@@ -276,3 +276,44 @@ def memory_bytes(pid):
     """Return what a process holds in memory, files that it has mapped included."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+
+SLOW = '''"""An estimator of the user's own that takes its time."""
+
+import time
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+
+
+class Slow(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X):
+        time.sleep(0.25)
+        return np.full(len(X), self.mean_)
+'''
+
+
+def test_the_end_of_a_slow_model(new_project, serve_model, *, free_port, tmp_path, say):
+    """A server of a model with code of its own is told to end: all 20 requests under way are completed."""
+    project = new_project.copy(tmp_path / "houses")
+    project.write("features.py", SLOW)
+    project.set({"model.algorithm": "Slow", "model.hyperparameters.Slow": "{}"})
+    project.set({"evaluation.thresholds": "{}", "serving.model_processes": "2"})
+    project.commit()
+    project.run()
+    with serve_model(project, port=free_port) as server, ThreadPoolExecutor(20) as pool:
+        assert server.await_state(version="1", status="ready")["kind"] == "reference"
+        under_way = [pool.submit(server.predict, HOUSE) for _ in range(20)]
+        time.sleep(0.5)
+        assert sum(answer.done() for answer in under_way) < 10
+        begun = time.monotonic()
+        server.process.terminate()
+        server.await_state(status="stopping", timeout_s=2)
+        answers = [answer.result()[:2] for answer in under_way]
+        assert server.process.wait(10) == 0
+        say(f"{answers.count((200, '1'))} of 20 completed, gone after {time.monotonic() - begun:.1f} s")
+        assert answers == [(200, "1")] * 20
