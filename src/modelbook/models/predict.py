@@ -1,15 +1,17 @@
 """Predictions that are the same to the last digit, whatever the number of threads."""
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # Each chunk costs a forest a call a tree. 16,512 rows and 300 trees: 0.9 s by one thread, by two 0.5 s in
 # chunks of 4,096 rows and 0.4 s in chunks of 8,192.
@@ -73,7 +75,14 @@ def predict_rows(model: Any, X: pd.DataFrame) -> tuple[npt.NDArray[Any], npt.NDA
 
 def _single_threaded_blas() -> AbstractContextManager[Any]:
     """Let matrices be multiplied by one thread: with another number BLAS sums in another order."""
-    return cast("AbstractContextManager[Any]", threadpool_limits(1, user_api="blas"))
+    libraries = _libraries(len(sys.modules))
+    return cast("AbstractContextManager[Any]", libraries.limit(limits=1, user_api="blas"))
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:  # noqa: ARG001 (libraries come with modules: then it looks again)
+    """Return the libraries that have threads: looking for them takes longer than a small model for a row."""
+    return ThreadpoolController()
 
 
 def _predict_chunk(model: Any, X: pd.DataFrame) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:

@@ -1,5 +1,7 @@
 """Predictions and probabilities made together are those made one by one."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,3 +39,13 @@ def test_bare_estimator():
     labels, probabilities = predict_rows(Perceptron().fit(X, ["a", "b", "b"]), X)
     assert set(labels) <= {"a", "b"}
     assert probabilities is None
+
+
+def test_blas_has_one_thread_whatever_was_imported_since():
+    """Libraries that come with a later import are limited, too: they are looked for again."""
+    before = predict._libraries(len(sys.modules))
+    sys.modules["a_module_of_this_test"] = sys
+    try:
+        assert predict._libraries(len(sys.modules)) is not before
+    finally:
+        del sys.modules["a_module_of_this_test"]
