@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from modelbook.errors import ModelRefusedError, NotFoundError, UsageError
+from modelbook.models.package import pack
+from modelbook.records import InputColumn
 from modelbook.registry.loading import FoundModel
 from modelbook.serving.bundle import write_bundle
 from modelbook.serving.runtime import open_runtime
@@ -97,3 +103,18 @@ def test_a_model_without_a_record_is_not_bundled(classifier, tmp_path: Path):
     with pytest.raises(UsageError):
         write_bundle(FoundModel(classifier.model, None), classifier.package, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_somebody_elses_making(tmp_path: Path):
+    """A pipeline that Modelbook did not put together is served with its own code."""
+    table = pd.DataFrame({"size": [1.0, 2.0, 3.0, 4.0]})
+    scaler = ColumnTransformer([("size", StandardScaler(), ["size"])])
+    model = Pipeline([("features", scaler), ("estimator", Ridge())]).fit(table, [1.0, 2.0, 3.0, 4.0])
+    inputs = (InputColumn(name="size", type="float", nullable=False),)
+    record = pack(
+        model, tmp_path / "package", algorithm="ridge", task="regression", target="y", inputs=inputs, code=()
+    )
+    manifest = write_bundle(FoundModel(model, record), tmp_path / "package", tmp_path / "bundle")
+    assert manifest.kind == "reference"
+    rows = {"size": np.array([2.5])}
+    assert open_runtime(tmp_path / "bundle").predict(rows).predictions == model.predict(table[:1] + 1.5)

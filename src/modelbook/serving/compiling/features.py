@@ -42,6 +42,7 @@ def compile_features(transformer: Any, record: ModelRecord, arrays: ArrayFolder)
     Raises:
         NotCompilableError: A step is not known.
     """
+    _check_known(transformer, "sklearn.Pipeline")
     table, *steps, matrix = [part for _, part in transformer.steps]
     _check_known(table, "transformers.TableColumns")
     _check_known(matrix, "matrix.FeatureMatrix")
@@ -204,27 +205,28 @@ def _place(step: Any, program: Program, places: PlacesPlan) -> None:
 
 def _translate_matrix(matrix: Any, program: Program) -> int:
     """Add what fills, scales and encodes, and return the number of features; they take the last places."""
-    at = program.places
     texts = [program.texts[name] for name in matrix.categorical]
     tables = list(encoded_tables(matrix.encoder_, texts)) if matrix.encoder_ is not None else []
-    numbers, truths = list(matrix.numeric_), list(matrix.boolean)
-    count = len(numbers) + len(truths) + sum(int(table.shape[1]) for _, table in tables)
-    out: int = program.take(count)
-    scaling = _scaling(matrix.scaler_, len(numbers))
-    for name, filling, (step, constants) in zip(
-        numbers, _filling(matrix.imputer_, len(numbers)), scaling, strict=True
-    ):
-        program.add(Step.FILL, at[name], out=out, know=[filling])
-        if step is not None:
-            program.add(step, out, out=out, know=constants)
+    filled = [*matrix.numeric_, *matrix.boolean]
+    count = len(filled) + sum(int(table.shape[1]) for _, table in tables)
+    out = first = program.take(count)
+    for name, filling in zip(filled, _fillings(matrix), strict=True):
+        program.add(Step.FILL, program.places[name], out=out, know=[filling])
         out += 1
-    for name, filling in zip(truths, _filling(matrix.boolean_imputer_, len(truths)), strict=True):
-        program.add(Step.FILL, at[name], out=out, know=[filling])
-        out += 1
+    for at, (step, constants) in enumerate(_scaling(matrix.scaler_)):
+        program.add(step, first + at, out=first + at, know=constants)
     for position, table in tables:
         program.look_up(matrix.categorical[position], table, out=out)
         out += table.shape[1]
     return count
+
+
+def _fillings(matrix: Any) -> list[float]:
+    """Return what stands in for a gap in each number column and then in each true-or-false one."""
+    return [
+        *_filling(matrix.imputer_, len(matrix.numeric_)),
+        *_filling(matrix.boolean_imputer_, len(matrix.boolean)),
+    ]
 
 
 def _filling(imputer: Any, count: int) -> list[float]:
@@ -234,10 +236,10 @@ def _filling(imputer: Any, count: int) -> list[float]:
     return [float(value) for value in filled[0]]
 
 
-def _scaling(scaler: Any, count: int) -> list[tuple[Step | None, tuple[float, ...]]]:
-    """Return the step that scales each column, and its two constants."""
+def _scaling(scaler: Any) -> list[tuple[Step, tuple[float, ...]]]:
+    """Return the step that scales each number column, and its two constants; nothing where none does."""
     if scaler is None:
-        return [(None, ())] * count
+        return []
     fitted = {
         "sklearn.StandardScaler": (Step.CENTRE, "mean_", "scale_"),
         "sklearn.RobustScaler": (Step.CENTRE, "center_", "scale_"),
@@ -246,14 +248,14 @@ def _scaling(scaler: Any, count: int) -> list[tuple[Step | None, tuple[float, ..
     if class_of(scaler) not in fitted:
         raise NotCompilableError(f"its numbers are scaled by {type(scaler).__name__}")
     step, *names = fitted[class_of(scaler)]
-    pairs = zip(*(getattr(scaler, name).tolist() for name in names), strict=True)
-    return [(step, pair) for pair in pairs]
+    constants = zip(*(getattr(scaler, name).tolist() for name in names), strict=True)
+    return [(step, pair) for pair in constants]
 
 
 def fitted_matrix(pipeline: Any) -> Any:
     """Return the last step of a model's features, where it is ours; else None."""
-    steps = getattr(pipeline, "named_steps", {})
-    last = steps["features"].steps[-1][1] if "features" in steps else None
+    features: Any = getattr(pipeline, "named_steps", {}).get("features")
+    last = features[-1] if class_of(features) == "sklearn.Pipeline" else None
     return last if class_of(last) == "matrix.FeatureMatrix" else None
 
 
