@@ -19,6 +19,7 @@ _WHOLE = frozenset({int, _NONE})
 _TRUTHS = frozenset({bool, _NONE})
 _TEXTS = frozenset({str, _NONE})
 _LONGEST_TIME = 40
+_NUMERIC = frozenset({"float", "integer", "boolean"})
 
 _EXPECTED: dict[ColumnType, str] = {
     "float": "a number (float)",
@@ -53,6 +54,9 @@ class RowReader:
     def __init__(self, inputs: Sequence[InputColumn]) -> None:
         self.types: dict[str, ColumnType] = {column.name: column.type for column in inputs}
         self._readers = [(column.name, _READERS[column.type]) for column in inputs]
+        self._numbers = [(column.name, column.type) for column in inputs if column.type in _NUMERIC]
+        self._names = [name for name, _ in self._numbers]
+        self._others = [(name, read) for name, read in self._readers if self.types[name] not in _NUMERIC]
 
     def read(self, columns: Mapping[str, Values]) -> Rows:
         """Return one array for each column, `(n_rows,)`.
@@ -63,11 +67,30 @@ class RowReader:
         Raises:
             RequestRefusedError: A value is not of its column's type; the first mistakes are named.
         """
+        if self._names and len(columns[self._names[0]]) == 1 and (row := self._read_row(columns)) is not None:
+            return row
         rows: dict[str, Array] = {}
         for name, read in self._readers:
             array = read(columns[name])
             if array is None:
                 raise self._refusal(columns)
+            rows[name] = array
+        return rows
+
+    def _read_row(self, columns: Mapping[str, Values]) -> Rows | None:
+        """Return one row, or None where a value is not of its column's type: all numbers become one array."""
+        numbers = []
+        for name, kind in self._numbers:
+            value = columns[name][0]
+            if not _is_number(value, kind):
+                return None
+            numbers.append(value)
+        table = np.array(numbers, dtype=np.float64)
+        rows: dict[str, Array] = dict(zip(self._names, table[:, None], strict=True))
+        for name, read in self._others:
+            array = read(columns[name])
+            if array is None:
+                return None
             rows[name] = array
         return rows
 
@@ -93,6 +116,20 @@ class RowReader:
             for row, value in enumerate(columns[name]):
                 if read((value,)) is None:
                     yield Mistake(name, row, f"expected {_EXPECTED[kind]}, got {_described(value, kind)}")
+
+
+def _is_number(value: Any, kind: ColumnType) -> bool:
+    """Return whether a value is one of a column of numbers or truth values."""
+    if value is None:
+        return True
+    given = type(value)
+    if kind == "float":
+        return given is float or given is int
+    if kind == "boolean":
+        return given is bool
+    if given is int:
+        return bool(-_EXACT_FLOATS < value < _EXACT_FLOATS)
+    return given is float and value.is_integer() and -_EXACT_FLOATS < value < _EXACT_FLOATS
 
 
 def _described(value: Any, wanted: ColumnType) -> str:
