@@ -1,15 +1,18 @@
 """What a server counts, for Prometheus."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from time import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.values import ValueClass
 
 from modelbook.serving.current import Current
 
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _ROWS = (1, 10, 100, 1_000, 10_000, 100_000)
 
@@ -99,6 +102,17 @@ class Telemetry:
         self.update()
         if ValueClass.__name__ != "MmapedValue":
             return generate_latest(self._registry)
+        _forget_dead(Path(os.environ[_FOLDER]))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def _forget_dead(folder: Path) -> None:
+    """Let gauges of processes that are gone count no more; what they counted stays counted."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
