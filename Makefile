@@ -54,6 +54,7 @@ bench: $(READY) ## measure against the same work by hand
 	$(BIN)/python benchmarks/bench_gate.py
 	$(BIN)/python benchmarks/bench_promotion.py
 	$(BIN)/python benchmarks/bench_serving_rows.py
+	$(BIN)/python benchmarks/bench_serving.py
 
 lock: $(READY) ## bring requirements.lock in line with pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev \
