@@ -24,7 +24,7 @@ NOWHERE = 0  # the first node is a leaf of no tree, where a lane with nothing to
 WORD_BITS = 32
 
 _LANES = 8
-_BLOCK_ROWS = 512
+_BLOCK_ROWS = 1024
 
 
 def machine_code(function: Callable[..., Any]) -> Any:
