@@ -20,6 +20,7 @@ from modelbook.pipeline.recording import ensure_entered
 from modelbook.records import DataVersion
 from modelbook.registry.loading import load_model
 from modelbook.tracking import versions
+from modelbook.tracking.events import PARENT_UID_TAG
 from modelbook.tracking.runs import find_run, list_runs
 from modelbook.tracking.store import knows
 from modelbook.tracking.tracker import MLflowTracker
@@ -219,6 +220,11 @@ def test_runs_are_listed_sorted_and_filtered(config):
         BEGAN + timedelta(minutes=1),
     )
     assert find_run(config, found.run_id[:10]) == find_run(config, found.uid) == found
+    assert find_run(config, "latest").run_name == "run 2"
+    with MLflowTracker(config) as tracker:
+        tracker.start_run("trial", started_at=BEGAN + timedelta(days=1))
+        tracker.set_tags({PARENT_UID_TAG: found.uid})
+    assert list_runs(config)[0].run_name == "trial"
     assert find_run(config, "latest").run_name == "run 2"
     for unknown in ("_" * 10, "%", "'", found.run_id + "0"):
         with pytest.raises(NotFoundError, match="no such run"):

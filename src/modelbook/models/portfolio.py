@@ -54,8 +54,8 @@ _PORTFOLIO: tuple[tuple[str, Mapping[str, Any]], ...] = (
         },
     ),
     ("hist_gradient_boosting", {"learning_rate": 0.05, "max_iter": _SLOW}),
-    ("random_forest", {"max_features": 0.5}),
     ("catboost", {"learning_rate": 0.06, "n_estimators": _SLOW, "depth": 8, "l2_leaf_reg": 5.0}),
+    ("random_forest", {"max_features": 0.5}),
 )
 _ITERATIONS = ("n_estimators", "max_iter")
 _WITHOUT_GAPS = frozenset({"linear", "mlp"})

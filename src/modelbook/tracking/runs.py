@@ -12,7 +12,7 @@ from modelbook.errors import NotFoundError, StoreAwayError, TrackingStoreError, 
 from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.tracking import journal
-from modelbook.tracking.events import UID_TAG
+from modelbook.tracking.events import PARENT_UID_TAG, UID_TAG
 from modelbook.tracking.outbox import waiting_events
 from modelbook.tracking.store import open_client, sqlite_path, store_errors
 from modelbook.tracking.summary import RunSummary, kept_summary, stored_summary, waiting_summary
@@ -24,13 +24,19 @@ LATEST = "latest"
 _PAGE = 1000
 _ALIKE = 6  # enough to say that a short name is not unique, and to name some
 _ID = re.compile("[0-9A-Za-z-]+")
+_NO_TRIALS = f"tags.`{PARENT_UID_TAG}` IS NULL"
 _NEWEST_FIRST = "attributes.start_time DESC"
 _SORTED_BY = frozenset({"metrics", "params"})
 _LOG = PipelineLogger("runs")
 
 
 def list_runs(
-    config: Config, *, sort: str | None = None, query: str = "", limit: int | None = None
+    config: Config,
+    *,
+    sort: str | None = None,
+    query: str = "",
+    limit: int | None = None,
+    has_trials: bool = True,
 ) -> list[RunSummary]:
     """Return the runs of the project's experiment, those that wait in the outbox included.
 
@@ -42,6 +48,7 @@ def list_runs(
             newest come first by default.
         query: Which runs, in MLflow's filter language.
         limit: The most runs to return.
+        has_trials: Whether trials of sweeps are among them, where no filter says which runs are.
 
     Raises:
         UsageError: MLflow does not understand the order or the filter.
@@ -50,12 +57,13 @@ def list_runs(
     if not config.training.enable_mlflow:
         return _journal_runs(config, sort=sort, query=query)[:limit]
     try:
-        found = _stored_runs(config, sort=sort, query=query, limit=limit)
+        wanted = query or ("" if has_trials else _NO_TRIALS)
+        found = _stored_runs(config, sort=sort, query=wanted, limit=limit)
     except StoreAwayError as error:
         if query or sqlite_path(config.tracking_uri) is not None:
             raise
         found = _known_here(config, error, sort)
-    waiting = _waiting_runs(config)
+    waiting = [run for run in _waiting_runs(config) if has_trials or run.parent_uid is None]
     if query and waiting:
         _LOG.warning(f"runs that wait in the outbox cannot be filtered and are left out: {len(waiting)}")
     elif waiting:
@@ -69,11 +77,13 @@ def list_runs(
 def find_run(config: Config, ref: str) -> RunSummary:
     """Return the run of an id, of a unique beginning of one, of a run's own id, or the latest.
 
+    Trials are found by their ids: the latest is the latest run, or the sweep that they are of.
+
     Raises:
         NotFoundError: There is none, or more than one begins so.
         TrackingStoreError: The store cannot be used.
     """
-    runs = list_runs(config, limit=1) if ref == LATEST else _runs_beginning(config, ref)
+    runs = list_runs(config, limit=1, has_trials=False) if ref == LATEST else _runs_beginning(config, ref)
     if ref == LATEST and runs:
         return runs[0]
     found = [run for run in runs if run.run_id.startswith(ref) or (run.uid or "").startswith(ref)]

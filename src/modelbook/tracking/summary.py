@@ -7,7 +7,15 @@ from modelbook.config import Config
 from modelbook.errors import UsageError
 from modelbook.records import Record, RunMetadata
 from modelbook.tracking import journal
-from modelbook.tracking.events import GATE_TAG, UID_TAG, Event, MetricsLogged, ParamsLogged, TagsSet
+from modelbook.tracking.events import (
+    GATE_TAG,
+    PARENT_UID_TAG,
+    UID_TAG,
+    Event,
+    MetricsLogged,
+    ParamsLogged,
+    TagsSet,
+)
 from modelbook.tracking.outbox import began, ended
 
 if TYPE_CHECKING:
@@ -20,6 +28,7 @@ class RunSummary(Record):
     Attributes:
         run_id: Its id in the store.
         uid: Its own id; None for a run that something else recorded.
+        parent_uid: The sweep that it is a trial of; None for any other run.
         run_name: Its name.
         status: `FINISHED`, `RUNNING`, `FAILED` or `KILLED`.
         started_at: When it began.
@@ -43,6 +52,7 @@ class RunSummary(Record):
     params: dict[str, str]
     metrics: dict[str, float]
     recorded: Literal["mlflow", "outbox", "local"] = "mlflow"
+    parent_uid: str | None = None
 
 
 def stored_summary(run: "Run") -> RunSummary:
@@ -59,6 +69,7 @@ def stored_summary(run: "Run") -> RunSummary:
         is_dirty=tags.get("modelbook.git.dirty") == "true",
         params=run.data.params,
         metrics=run.data.metrics,
+        parent_uid=tags.get(PARENT_UID_TAG),
     )
 
 
@@ -94,6 +105,7 @@ def waiting_summary(events: list[Event]) -> tuple[str, RunSummary]:
         params=params,
         metrics=metrics,
         recorded="outbox",
+        parent_uid=tags.get(PARENT_UID_TAG),
     )
 
 
