@@ -53,6 +53,8 @@ bench: $(READY) ## measure against the same work by hand
 	$(BIN)/python benchmarks/bench_sweep.py
 	$(BIN)/python benchmarks/bench_gate.py
 	$(BIN)/python benchmarks/bench_promotion.py
+	$(BIN)/python benchmarks/bench_runs.py
+	$(BIN)/python benchmarks/bench_models.py
 	$(BIN)/python benchmarks/bench_serving_rows.py
 	$(BIN)/python benchmarks/bench_serving.py
 

@@ -11,12 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_run import MODELBOOK, TABLE
+from bench_run import FOREST, MODELBOOK, TABLE
 from harness import ROUNDS, Command, Row, in_turns, run, show
+from modelbook.config.changes import set_values
 
 LIMIT = 1.15
 KEY = "model.hyperparameters.random_forest.n_estimators"
 GRID = f"{KEY}=100,150,200,300"
+ALIKE = FOREST | {"model.hyperparameters.random_forest.max_depth": "null"}
 
 
 def main() -> None:
@@ -27,6 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="modelbook-bench-") as name:
         project = Path(name) / "project"
         run(Command([MODELBOOK, "init", project, "--example", "housing"], Path(name)))
+        set_values(project / "config/config.yaml", {key: str(value) for key, value in ALIKE.items()})
         bare = Command([sys.executable, Path(__file__).with_name("bare_forests.py"), TABLE], project)
         sweep = Command(
             [MODELBOOK, "sweep", "--grid", GRID],
