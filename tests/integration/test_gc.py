@@ -7,7 +7,7 @@ import pytest
 
 from modelbook.files import REMOVED
 from modelbook.logs import now
-from modelbook.pipeline.clearing import clear
+from modelbook.pipeline.lifecycle.clearing import clear
 from modelbook.pipeline.lock import hold_project
 from modelbook.registry.loading import load_model
 from modelbook.registry.reference import Reference

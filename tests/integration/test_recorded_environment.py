@@ -10,7 +10,7 @@ import pytest
 import modelbook
 from modelbook.errors import NotFoundError
 from modelbook.logs import PipelineLogger
-from modelbook.pipeline.environment import recorded_python
+from modelbook.pipeline.reproduction.environment import recorded_python
 from modelbook.tracking.lineage import packages_hash, read_environment
 
 LOG = PipelineLogger("test")

@@ -16,8 +16,8 @@ from modelbook.evaluation.difference import Difference
 from modelbook.evaluation.gate import judge
 from modelbook.evaluation.plots import draw_plots
 from modelbook.evaluation.report import ReportContent, render_report
-from modelbook.pipeline.sweep_page import draw_figures, render_sweep
-from modelbook.pipeline.sweep_records import SweepOutcome, SweepRecord, SweepTrial
+from modelbook.pipeline.sweeps.page import draw_figures, render_sweep
+from modelbook.pipeline.sweeps.records import SweepOutcome, SweepRecord, SweepTrial
 from modelbook.records import RunMetadata, ValidationReport
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -15,7 +15,7 @@ from modelbook.config import load_config
 from modelbook.errors import NotFoundError, NotReproducedError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline.recorded import find_recorded
-from modelbook.pipeline.reproduce import reproduce_run
+from modelbook.pipeline.reproduction.reproduce import reproduce_run
 
 FEATURES = """
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -216,7 +216,7 @@ def test_a_stage_that_fails_now(project):
 
 def test_a_patch_that_does_not_apply(changed):
     """Changes that do not fit the commit are an error of their own: not reproduced."""
-    from modelbook.pipeline.worktree import recorded_worktree
+    from modelbook.pipeline.reproduction.worktree import recorded_worktree
 
     code = changed.metadata.lineage.code.model_copy(
         update={"patch": b"--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n"}
@@ -228,7 +228,7 @@ def test_a_patch_that_does_not_apply(changed):
 
 def test_outside_git(project):
     """A run that was made outside git has no code on record."""
-    from modelbook.pipeline.worktree import recorded_worktree
+    from modelbook.pipeline.reproduction.worktree import recorded_worktree
 
     code = project.metadata.lineage.code.model_copy(update={"commit": None})
     with pytest.raises(NotFoundError, match="outside git"), recorded_worktree(project.root, code):
@@ -257,7 +257,7 @@ def test_stopped_on_the_way(project, number, tmp_path):
         deadline = time.monotonic() + 10
         while _at_work(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.1)
-        from modelbook.pipeline.worktree import recorded_worktree
+        from modelbook.pipeline.reproduction.worktree import recorded_worktree
 
         with recorded_worktree(project.root, project.metadata.lineage.code):
             assert len(project.git("worktree", "list").splitlines()) == 2
@@ -269,4 +269,8 @@ def test_stopped_on_the_way(project, number, tmp_path):
 def _at_work(folder):
     """Return the processes whose command names a folder."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in found.splitlines() if str(folder) in line and "modelbook.pipeline.again" in line]
+    return [
+        line
+        for line in found.splitlines()
+        if str(folder) in line and "modelbook.pipeline.reproduction.again" in line
+    ]

@@ -7,11 +7,11 @@ import pytest
 
 from modelbook.errors import ConfigError, ModelbookError, NotFoundError, StorageError, UsageError
 from modelbook.pipeline import trials as trials_module
-from modelbook.pipeline.reproduce import reproduce_run
-from modelbook.pipeline.space import as_space, parse_grid
-from modelbook.pipeline.sweep import SweepPlan, run_sweep
-from modelbook.pipeline.sweep_recorder import kept_trial
-from modelbook.pipeline.sweep_records import TrialRecord
+from modelbook.pipeline.reproduction.reproduce import reproduce_run
+from modelbook.pipeline.sweeps.recorder import kept_trial
+from modelbook.pipeline.sweeps.records import TrialRecord
+from modelbook.pipeline.sweeps.space import as_space, parse_grid
+from modelbook.pipeline.sweeps.sweep import SweepPlan, run_sweep
 from modelbook.pipeline.syncing import sync
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.journal import run_before

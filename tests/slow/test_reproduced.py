@@ -11,8 +11,8 @@ import pytest
 from modelbook.cli.main import main
 from modelbook.errors import ModelRefusedError
 from modelbook.models.estimators import CATALOGUE
-from modelbook.pipeline.reproduce import reproduce_run
-from modelbook.pipeline.verdict import Verdict
+from modelbook.pipeline.reproduction.reproduce import reproduce_run
+from modelbook.pipeline.reproduction.verdict import Verdict
 from modelbook.scaffold.project import create_project
 from modelbook.scaffold.source import choose_source
 

@@ -8,7 +8,7 @@ import typer
 from modelbook.cli.console import Console
 
 if TYPE_CHECKING:
-    from modelbook.pipeline.promoting import Promotion
+    from modelbook.pipeline.lifecycle.promoting import Promotion
     from modelbook.records import GateCheck
     from modelbook.registry.ledger import LedgerEntry
 
@@ -34,7 +34,7 @@ def promote(
     ] = False,
 ) -> None:
     """Move a version to staging or production, if it is better than what is there."""
-    from modelbook.pipeline.promoting import promote as move
+    from modelbook.pipeline.lifecycle.promoting import promote as move
     from modelbook.pipeline.run import disable_telemetry
 
     disable_telemetry()
@@ -43,7 +43,7 @@ def promote(
 
 def rollback(context: typer.Context, name: Name, *, reason: Reason = None) -> None:
     """Bring back the version that was in production before; once more goes further back."""
-    from modelbook.pipeline.promoting import roll_back
+    from modelbook.pipeline.lifecycle.promoting import roll_back
     from modelbook.pipeline.run import disable_telemetry
 
     disable_telemetry()
@@ -52,7 +52,7 @@ def rollback(context: typer.Context, name: Name, *, reason: Reason = None) -> No
 
 def history(context: typer.Context, name: Name) -> None:
     """Show who moved which version where, when and why, and whether that record is whole."""
-    from modelbook.pipeline.history import read_history
+    from modelbook.pipeline.lifecycle.history import read_history
 
     console: Console = context.obj
     found = read_history(Path.cwd(), name)

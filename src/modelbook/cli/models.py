@@ -9,7 +9,7 @@ from modelbook.cli.console import Console
 from modelbook.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from modelbook.pipeline.version import VersionDetail
+    from modelbook.pipeline.lifecycle.version import VersionDetail
     from modelbook.registry.listing import VersionSummary
 
 _COLUMNS = ("version", "local", "stage", "aliases", "gate")
@@ -25,7 +25,7 @@ def models(
 ) -> None:
     """List registered versions, or show one in full."""
     from modelbook.config import load_config
-    from modelbook.pipeline.version import describe_version
+    from modelbook.pipeline.lifecycle.version import describe_version
     from modelbook.registry.listing import list_versions
 
     console: Console = context.obj

@@ -9,8 +9,8 @@ from modelbook.cli.console import Console
 from modelbook.errors import NotReproducedError
 
 if TYPE_CHECKING:
-    from modelbook.pipeline.reproduce import Reproduction
-    from modelbook.pipeline.verdict import Check
+    from modelbook.pipeline.reproduction.reproduce import Reproduction
+    from modelbook.pipeline.reproduction.verdict import Check
 
 _COLOURS = {"identical": "green", "equivalent": "yellow", "different": "red"}
 _LONGEST = 32
@@ -32,7 +32,7 @@ def reproduce(
     ] = "current",
 ) -> None:
     """Make a recorded run again from its commit, data and settings, and compare."""
-    from modelbook.pipeline.reproduce import reproduce_run
+    from modelbook.pipeline.reproduction.reproduce import reproduce_run
     from modelbook.pipeline.run import disable_telemetry
 
     console: Console = context.obj
@@ -45,7 +45,7 @@ def reproduce(
 
 
 def _print(console: Console, result: "Reproduction") -> None:
-    from modelbook.pipeline.verdict import TOLERANCE
+    from modelbook.pipeline.reproduction.verdict import TOLERANCE
 
     console.line()
     console.table(("what", "recorded", "reproduced", "equal"), [_row(check) for check in result.checks])

@@ -12,8 +12,8 @@ from modelbook.cli.run import split_assignment
 from modelbook.errors import UsageError
 
 if TYPE_CHECKING:
-    from modelbook.pipeline.sweep import SweepPlan
-    from modelbook.pipeline.sweep_records import SweepOutcome, SweepTrial
+    from modelbook.pipeline.sweeps.records import SweepOutcome, SweepTrial
+    from modelbook.pipeline.sweeps.sweep import SweepPlan
 
 _SHOWN = 10
 
@@ -44,7 +44,7 @@ def sweep(
 ) -> None:
     """Try many settings, record each trial, say which is best; the same command goes on after a stop."""
     from modelbook.pipeline.run import disable_telemetry
-    from modelbook.pipeline.sweep import run_sweep
+    from modelbook.pipeline.sweeps.sweep import run_sweep
 
     console: Console = context.obj
     disable_telemetry()
@@ -58,8 +58,8 @@ def sweep(
 def _plan(
     grid: list[str], trials: int | None, space: Path | None, *, metric: str | None, timeout_s: float | None
 ) -> "SweepPlan":
-    from modelbook.pipeline.space import parse_grid, read_space
-    from modelbook.pipeline.sweep import SweepPlan
+    from modelbook.pipeline.sweeps.space import parse_grid, read_space
+    from modelbook.pipeline.sweeps.sweep import SweepPlan
 
     if bool(grid) == (trials is not None):
         raise UsageError(
@@ -103,7 +103,7 @@ def _print(console: Console, outcome: "SweepOutcome") -> None:
 
 
 def _print_trials(console: Console, outcome: "SweepOutcome") -> None:
-    from modelbook.pipeline.trials import short_names
+    from modelbook.pipeline.sweeps.trials import short_names
 
     names = short_names(best_settings := outcome.best_trial.settings)
     columns = ("trial", *(names[key] for key in best_settings), outcome.metric, "time", "")

@@ -41,12 +41,12 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Clock = Callable[[], float]
 
-_FOLDS = 5
-# Beyond so many rows one part held back says enough, and five fits take too long.
+_FOLDS = 4
+# Beyond so many rows one part held back says enough, and four fits take too long.
 _FOLDED_ROWS = 100_000
 _PROBED_ITERATIONS = 15
 _FEWEST_ITERATIONS = 60
-_PATIENCE_ROUNDS = 60
+_PATIENCE_ROUNDS = 120
 # Of the budget: what is not planned for, since the fits to come are estimates.
 _SPARED = 0.07
 _MOST_MEMBERS = 8
@@ -143,8 +143,11 @@ class _Hunt:
         self._classes = np.unique(y)
         self._threads = thread_count(config.training.n_jobs)
         pairs = _pairs(config, X, y)
-        self._share = threads_each(len(pairs), self._threads)
+        self._count = len(pairs)
+        self._share = threads_each(self._count, self._threads)
+        began = clock()
         self._folds = self._of_each(lambda pair: _fold(config, X, y=y, train=pair[0], held=pair[1]), pairs)
+        self._features_s = (clock() - began) / self._turns
         self._actual = np.concatenate([fold.held for fold in self._folds])
         self._growth = len(y) / len(self._folds[0].y)
 
@@ -204,8 +207,8 @@ class _Hunt:
     def _left_s(self) -> float:
         """Return the time that is left, less what it takes to fit what would be chosen now."""
         works = [one.work_s for one in sorted(self._tried, key=lambda one: one.score)[:_MOST_MEMBERS]]
-        refit_s = self._growth * max(sum(works) / self._threads, *works, 0.0)
-        return self._ends_at - self._clock() - refit_s
+        fit_s = max(sum(works) / self._threads, *works, 0.0)
+        return self._ends_at - self._clock() - self._growth * (self._features_s + fit_s)
 
     def _of_each(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         return side_by_side(work, items, threads=self._threads)
@@ -245,7 +248,7 @@ class _Hunt:
     @property
     def _turns(self) -> int:
         """How often as many folds are fitted as there are threads for."""
-        return math.ceil(len(self._folds) * self._share / self._threads)
+        return math.ceil(self._count * self._share / self._threads)
 
     def _within_time(self, candidate: Candidate) -> Candidate | None:
         """Return a candidate with as many iterations as there is time for; None where those are too few."""

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from modelbook.config import load_config
-from modelbook.pipeline.history import read_history
+from modelbook.pipeline.lifecycle.history import read_history
 from modelbook.pipeline.standing import examine_standing
 from modelbook.registry.books import mirror_path, open_books
 from modelbook.registry.ledger import Mover, hash_of, read_line, read_mirror, seal

@@ -11,10 +11,10 @@ import orjson
 from modelbook.errors import ModelbookError, NotFoundError
 from modelbook.evaluation.difference import Difference
 from modelbook.files import write_whole
-from modelbook.pipeline.space import Point, decoded
-from modelbook.pipeline.sweep_recorder import kept_trial
-from modelbook.pipeline.sweep_records import SweepOutcome, SweepTrial, TrialRecord
-from modelbook.pipeline.trials import SweepTrials
+from modelbook.pipeline.sweeps.recorder import kept_trial
+from modelbook.pipeline.sweeps.records import SweepOutcome, SweepTrial, TrialRecord
+from modelbook.pipeline.sweeps.space import Point, decoded
+from modelbook.pipeline.sweeps.trials import SweepTrials
 
 OUTCOME_FILE = "outcome.json"
 REPORT_FILE = "report.html"
@@ -34,7 +34,7 @@ def conclude(trials: SweepTrials, *, is_lower_better: bool) -> SweepOutcome:
         ModelbookError: No trial was completed.
         TrackingStoreError: The store refuses what it is told.
     """
-    from modelbook.pipeline.sweep_page import draw_figures, render_sweep  # with all that draws
+    from modelbook.pipeline.sweeps.page import draw_figures, render_sweep  # with all that draws
 
     order = ranked(trials.records.values(), is_lower_better=is_lower_better)
     if not order:

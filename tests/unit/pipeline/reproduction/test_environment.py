@@ -6,8 +6,8 @@ import pytest
 
 from modelbook.errors import ModelRefusedError, NotFoundError
 from modelbook.logs import PipelineLogger
-from modelbook.pipeline import environment
-from modelbook.pipeline.environment import environment_changes, recorded_python
+from modelbook.pipeline.reproduction import environment
+from modelbook.pipeline.reproduction.environment import environment_changes, recorded_python
 from modelbook.tracking.lineage import read_environment
 
 

@@ -14,12 +14,12 @@ from modelbook.evaluation.report import ReportContent, render_report
 from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline import layout
-from modelbook.pipeline.again import run_again
-from modelbook.pipeline.environment import environment_changes, recorded_python
 from modelbook.pipeline.recorded import RecordedRun, find_recorded
 from modelbook.pipeline.recording import enter_run, parameters
-from modelbook.pipeline.supply import bring_data
-from modelbook.pipeline.verdict import (
+from modelbook.pipeline.reproduction.again import run_again
+from modelbook.pipeline.reproduction.environment import environment_changes, recorded_python
+from modelbook.pipeline.reproduction.supply import bring_data
+from modelbook.pipeline.reproduction.verdict import (
     Check,
     Verdict,
     changed_settings,
@@ -27,7 +27,7 @@ from modelbook.pipeline.verdict import (
     compare_outcomes,
     judge_outcomes,
 )
-from modelbook.pipeline.worktree import recorded_worktree, replaced_files
+from modelbook.pipeline.reproduction.worktree import recorded_worktree, replaced_files
 from modelbook.records import (
     CodeState,
     EvaluationReport,

@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from modelbook.pipeline.verdict import (
+from modelbook.pipeline.reproduction.verdict import (
     TOLERANCE,
     Verdict,
     changed_settings,

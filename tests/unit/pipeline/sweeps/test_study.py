@@ -1,7 +1,7 @@
 import pytest
 
-from modelbook.pipeline.space import as_space, decoded, parse_grid, points_of
-from modelbook.pipeline.study import SweepStudy
+from modelbook.pipeline.sweeps.space import as_space, decoded, parse_grid, points_of
+from modelbook.pipeline.sweeps.study import SweepStudy
 
 SPACE = as_space(
     {"a": {"low": 0.01, "high": 1.0, "log": True}, "b": {"low": 1, "high": 50}, "c": ["x", None]},

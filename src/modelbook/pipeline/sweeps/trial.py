@@ -28,7 +28,7 @@ from modelbook.models.remembered import RememberedFeatures, Shelf, remember, wit
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
 from modelbook.pipeline.recording import parameters
-from modelbook.pipeline.sweep_records import ChosenBy, PreparedRows, TrialResult
+from modelbook.pipeline.sweeps.records import ChosenBy, PreparedRows, TrialResult
 from modelbook.pipeline.training import (
     check_positive_class,
     divided,

@@ -9,8 +9,8 @@ from pathlib import Path
 from modelbook.config import Config
 from modelbook.files import link_or_copy, write_whole
 from modelbook.logs import now
-from modelbook.pipeline.space import decoded
-from modelbook.pipeline.sweep_records import SweepRecord, TrialRecord
+from modelbook.pipeline.sweeps.records import SweepRecord, TrialRecord
+from modelbook.pipeline.sweeps.space import decoded
 from modelbook.records import RunMetadata
 from modelbook.tracking import journal
 from modelbook.tracking.abandoned import process_tags
@@ -113,7 +113,7 @@ class SweepRecorder:
             self._parent = self._begun(is_offline=is_offline)
             tracker = MLflowTracker(self._config, is_offline=is_offline or not self._parent.is_online)
             import_module(
-                "modelbook.pipeline.sweep_page"
+                "modelbook.pipeline.sweeps.page"
             )  # what draws takes a second: here nobody waits for it
             while (record := self._waiting.get()) is not None:
                 self._enter(tracker, record)

@@ -1,7 +1,8 @@
 """The stages up to `train` in a process of their own, in a folder that holds what a run was made with.
 
-Started as `python -m modelbook.pipeline.again`, maybe by another Python with other packages than those that
-started it. What is logged goes to stdout, one JSON document a line behind a mark, for the process that waits.
+Started as `python -m modelbook.pipeline.reproduction.again`, maybe by another Python with other packages than
+those that started it. What is logged goes to stdout, one JSON document a line behind a mark, for the process
+that waits.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def run_again(
     words = [str(folder), "--raw", raw, "--threads", str(threads), "--logs", str(logs.absolute())]
     words += ["--outcome", outcome.model_dump_json()] if outcome else []
     process = subprocess.Popen(  # noqa: S603 (a list, never a shell)
-        [str(python), "-m", "modelbook.pipeline.again", *words],
+        [str(python), "-m", "modelbook.pipeline.reproduction.again", *words],
         cwd=folder,
         env=_environ(is_own=str(python) == sys.executable),
         stdin=subprocess.PIPE,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from modelbook.files import storage_errors
-from modelbook.pipeline.space import Choice, Point, Range, Space
+from modelbook.pipeline.sweeps.space import Choice, Point, Range, Space
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

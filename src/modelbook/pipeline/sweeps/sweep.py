@@ -20,14 +20,22 @@ from modelbook.files import file_hash, storage_errors
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.run import bring_source
-from modelbook.pipeline.space import Choice, Range, Space, default_space_of, dump_space, points_of, probes_of
-from modelbook.pipeline.study import SweepStudy
-from modelbook.pipeline.sweep_outcome import OUTCOME_FILE, conclude
-from modelbook.pipeline.sweep_recorder import SweepRecorder
-from modelbook.pipeline.sweep_records import ChosenBy, SweepOutcome, SweepRecord
+from modelbook.pipeline.sweeps.outcome import OUTCOME_FILE, conclude
+from modelbook.pipeline.sweeps.recorder import SweepRecorder
+from modelbook.pipeline.sweeps.records import ChosenBy, SweepOutcome, SweepRecord
+from modelbook.pipeline.sweeps.space import (
+    Choice,
+    Range,
+    Space,
+    default_space_of,
+    dump_space,
+    points_of,
+    probes_of,
+)
+from modelbook.pipeline.sweeps.study import SweepStudy
+from modelbook.pipeline.sweeps.trials import ROWS_FOLDER, SweepTrials
+from modelbook.pipeline.sweeps.worker import Worker
 from modelbook.pipeline.syncing import close_left_open, deliver_waiting
-from modelbook.pipeline.trials import ROWS_FOLDER, SweepTrials
-from modelbook.pipeline.worker import Worker
 from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.store import knows
 

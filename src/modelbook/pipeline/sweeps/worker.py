@@ -1,8 +1,8 @@
 """A process that makes trials, one after the other, for the sweep that started it.
 
-Started as `python -m modelbook.pipeline.worker`. It gets orders on stdin and answers on stdout, one JSON
-document a line; what libraries and the user's own code print goes to a log. It ends with the process that
-started it, whatever it is doing.
+Started as `python -m modelbook.pipeline.sweeps.worker`. It gets orders on stdin and answers on stdout, one
+JSON document a line; what libraries and the user's own code print goes to a log. It ends with the process
+that started it, whatever it is doing.
 """
 
 import gc
@@ -46,7 +46,7 @@ class Worker:
         self._log = log
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelbook.pipeline.worker"],
+                [sys.executable, "-m", "modelbook.pipeline.sweeps.worker"],
                 cwd=root,
                 env=os.environ | {"PYTHONIOENCODING": "utf-8"},
                 stdin=subprocess.PIPE,
@@ -150,7 +150,7 @@ def _listen(heard: "queue.Queue[dict[str, Any]]") -> None:
 
 class _Follower:
     def __init__(self, heard: "queue.Queue[dict[str, Any]]", out: TextIO) -> None:
-        from modelbook.pipeline.trial import TrialBench
+        from modelbook.pipeline.sweeps.trial import TrialBench
 
         self._heard, self._out, self._bench = heard, out, TrialBench()
 
@@ -165,14 +165,14 @@ class _Follower:
             self._answer({"error": found.as_dict()})
 
     def _check(self, order: dict[str, Any]) -> str:
-        from modelbook.pipeline.trial import check_settings
+        from modelbook.pipeline.sweeps.trial import check_settings
 
         for text in order["texts"]:
             check_settings(_config(text, order))
         return ""
 
     def _prepare(self, order: dict[str, Any]) -> str:
-        from modelbook.pipeline.trial import prepare_rows
+        from modelbook.pipeline.sweeps.trial import prepare_rows
 
         prepared = prepare_rows(_config(order["text"], order), Path(order["folder"]))
         return prepared.model_dump_json()

@@ -17,11 +17,11 @@ from modelbook.config import CONFIG_PATH, Config, Proposal, propose_changes, spe
 from modelbook.errors import ModelbookError, StorageError
 from modelbook.evaluation.difference import Difference
 from modelbook.logs import STAMP, PipelineLogger, format_number, now
-from modelbook.pipeline.space import Point, decoded
-from modelbook.pipeline.study import Asked, SweepStudy
-from modelbook.pipeline.sweep_recorder import SweepRecorder, kept_trial
-from modelbook.pipeline.sweep_records import PreparedRows, SweepRecord, TrialRecord, TrialResult
-from modelbook.pipeline.worker import Worker, WorkerGoneError
+from modelbook.pipeline.sweeps.recorder import SweepRecorder, kept_trial
+from modelbook.pipeline.sweeps.records import PreparedRows, SweepRecord, TrialRecord, TrialResult
+from modelbook.pipeline.sweeps.space import Point, decoded
+from modelbook.pipeline.sweeps.study import Asked, SweepStudy
+from modelbook.pipeline.sweeps.worker import Worker, WorkerGoneError
 from modelbook.records import Lineage
 from modelbook.tracking import journal
 from modelbook.tracking.lineage import command_line, read_code_state, settings_yaml

@@ -255,7 +255,7 @@ def _challenge(
     if run is None:
         case.objections.append("challenge: what it predicted for its test rows is not on record")
         return
-    from modelbook.pipeline.contest import hold_contest
+    from modelbook.pipeline.lifecycle.contest import hold_contest
 
     contest = hold_contest(config, run, champion=f"models:/{candidate.name}/{champion}", log=_LOG)
     if contest.check is None:

@@ -2,7 +2,7 @@ import pytest
 
 from modelbook.config import load_config
 from modelbook.errors import ConfigError, NotFoundError, UsageError
-from modelbook.pipeline.space import (
+from modelbook.pipeline.sweeps.space import (
     Choice,
     Range,
     decoded,

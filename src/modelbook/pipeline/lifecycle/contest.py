@@ -16,7 +16,7 @@ from modelbook.models.predict import in_chunks
 from modelbook.pipeline import layout
 from modelbook.pipeline.compare import positive_class
 from modelbook.pipeline.recorded import RecordedRun, find_recorded
-from modelbook.pipeline.supply import find_data
+from modelbook.pipeline.reproduction.supply import find_data
 from modelbook.records import GateCheck
 from modelbook.registry.loading import FoundModel, open_model
 

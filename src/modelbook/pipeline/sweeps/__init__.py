@@ -1,0 +1,1 @@
+"""Sweeps: the same run with many settings."""
