@@ -218,7 +218,7 @@ def test_rows_that_production_cannot_predict(tell, name, monkeypatch):
         raise ValueError("a row of the user's")
 
     tell("promote", name, "1", "--to", "production")
-    monkeypatch.setattr("modelbook.pipeline.contest.in_chunks", failing)
+    monkeypatch.setattr("modelbook.pipeline.lifecycle.contest.in_chunks", failing)
     code, error = tell(*words(name, "2"))
     assert code == 4
     assert error["got"].startswith("challenge: production cannot predict the version's test rows (ValueError")
