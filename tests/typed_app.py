@@ -1,12 +1,12 @@
 """An application whose model takes a column of every type and says the same of every row."""
 
 import numpy as np
-from fastapi import FastAPI
 
 from modelbook.config import Config
 from modelbook.records import InputColumn, ModelRecord
 from modelbook.serving.app import make_app
 from modelbook.serving.current import Current, Serving
+from modelbook.serving.door import Door
 from modelbook.serving.manifest import ServedColumn
 from modelbook.serving.runtime import Answer
 
@@ -36,7 +36,7 @@ class TypedModel:
         return Answer(np.array(["no"] * number, dtype=object), probabilities)
 
 
-def typed_app() -> FastAPI:
+def typed_app() -> Door:
     """Return the application."""
     current = Current()
     current.swap(Serving(TypedModel(), "houses", "7"))

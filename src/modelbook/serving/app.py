@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -27,10 +27,10 @@ from modelbook.serving.telemetry import Telemetry
 _JSON = "application/json"
 _COUNT_EVERY_S = 1.0
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Writer = AccessLog | PredictionLog
 
 
-def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = None) -> FastAPI:
+def make_app(current: Current, settings: Config) -> Door:
     """Return the application that answers by the model that `current` holds.
 
     Neither MLflow nor scikit-learn nor pandas is imported for it.
@@ -38,11 +38,10 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
     Args:
         current: The model that answers.
         settings: The project.
-        lifespan: What else has to be there while the server runs.
 
     Example:
         >>> app = make_app(Current(), Config())
-        >>> sorted(route.path for route in app.routes)[:3]
+        >>> sorted(route.path for route in app.app.routes)[:3]
         ['/docs', '/health', '/livez']
     """
     serving = settings.serving
@@ -50,36 +49,39 @@ def make_app(current: Current, settings: Config, *, lifespan: Lifespan | None = 
     log = AccessLog(sys.stderr) if serving.access_log else None
     kept = _prediction_log(settings, telemetry)
     invocations = Invocations(current, serving, telemetry=telemetry, keep=_keeper(kept) if kept else None)
-
-    writers: list[AccessLog | PredictionLog] = [writer for writer in (log, kept) if writer is not None]
+    writers = [writer for writer in (log, kept) if writer is not None]
 
     @asynccontextmanager
-    async def running(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        for writer in writers:
-            writer.start()
-        counting = asyncio.create_task(_count(telemetry))
-        try:
-            async with lifespan(app) if lifespan else _nothing():
-                yield {READ_TIMEOUT: serving.read_timeout_s}
-        finally:
+    async def running(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        with _written(writers):
+            counting = asyncio.create_task(_count(telemetry))
+            yield {READ_TIMEOUT: serving.read_timeout_s}
             counting.cancel()
             invocations.end()
-            for writer in writers:
-                writer.end()
 
-    app = FastAPI(title="Modelbook", docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
-    app.add_middleware(
-        Door,
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
+    app.add_exception_handler(HTTPException, _refused)
+    _add_probes(app, current)
+    _add_pages(app, Description(current, settings), telemetry)
+    return Door(
+        app,
         current=current,
         invocations=invocations,
         settings=serving,
         telemetry=telemetry,
         access_log=log,
     )
-    app.add_exception_handler(HTTPException, _refused)
-    _add_probes(app, current)
-    _add_pages(app, Description(current, settings), telemetry)
-    return app
+
+
+@contextmanager
+def _written(writers: Sequence[Writer]) -> Iterator[None]:
+    for writer in writers:
+        writer.start()
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.end()
 
 
 def _prediction_log(settings: Config, telemetry: Telemetry) -> PredictionLog | None:
@@ -168,8 +170,3 @@ async def _count(telemetry: Telemetry) -> None:
         while True:
             telemetry.update()
             await asyncio.sleep(_COUNT_EVERY_S)
-
-
-@asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield

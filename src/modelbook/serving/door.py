@@ -62,7 +62,7 @@ class Visit:
 
 
 class Door:
-    """The ASGI middleware that every request passes; invocations go no further.
+    """The ASGI application that every request passes before FastAPI; invocations go no further.
 
     They are answered here and not by a route because what FastAPI does around a route takes longer than a
     small model takes to predict.
