@@ -4,6 +4,7 @@ import math
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from modelbook.registry.loading import load_model
 from modelbook.tracking import versions
 from modelbook.tracking.events import PARENT_UID_TAG
 from modelbook.tracking.runs import find_run, list_runs
-from modelbook.tracking.store import knows
+from modelbook.tracking.store import knows, read_only, sqlite_path
 from modelbook.tracking.tracker import MLflowTracker
 from modelbook.tracking.writer import open_writer
 
@@ -232,6 +233,19 @@ def test_runs_are_listed_sorted_and_filtered(config):
     for wrong in ({"query": "depth ~ 3"}, {"sort": "nonsense"}):
         with pytest.raises(UsageError):
             list_runs(config, **wrong)
+
+
+def test_sqlite_knows_how_large_its_tables_are(config):
+    """A run that ended has left what SQLite plans its searches by."""
+    path = sqlite_path(config.tracking_uri)
+    if path is None:
+        pytest.skip("not SQLite")
+    with MLflowTracker(config) as tracker:
+        tracker.start_run("run")
+        tracker.log_metrics({"test_rmse": 2.0})
+    with closing(read_only(path)) as store:
+        tables = {table for (table,) in store.execute("SELECT tbl FROM sqlite_stat1")}
+    assert {"runs", "latest_metrics"} <= tables
 
 
 def test_several_begin_one_experiment_at_once(config):

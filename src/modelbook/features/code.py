@@ -9,6 +9,7 @@ import hashlib
 import importlib.abc
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +23,15 @@ USER_CODE = "features.py"
 
 _HASH_LENGTH = 12
 _OWN_FOLDER = Path(__file__).parent.parent
+_executing = threading.RLock()  # again by the same thread: code may load other code
 
 
 def load_code(path: Path, stem: str | None = None) -> ModuleType:
     """Import a Python file as `<stem>_<first 12 digits of its sha256>` and return the module.
 
-    The module is entered in `sys.modules`; the same content is executed once. A file that already bears its
-    content name, as those beside a stored model do, keeps it.
+    The module is entered in `sys.modules`; the same content is executed once, and no thread is given a module
+    that another one still executes. A file that already bears its content name, as those beside a stored
+    model do, keeps it.
 
     Args:
         path: The file.
@@ -48,8 +51,11 @@ def load_code(path: Path, stem: str | None = None) -> ModuleType:
     """
     content = _read(path)
     name = content_name(content, stem or _stem(path))
-    if name in sys.modules:
-        return sys.modules[name]
+    with _executing:
+        return sys.modules[name] if name in sys.modules else _executed(name, content, path)
+
+
+def _executed(name: str, content: bytes, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_loader(name, _ContentLoader(content, path), origin=str(path))
     if spec is None:  # pragma: no cover (only for a loader that cannot execute)
         raise ImportError(name)

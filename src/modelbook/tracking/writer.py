@@ -30,6 +30,7 @@ from modelbook.tracking.events import (
     RunStarted,
     TagsSet,
 )
+from modelbook.tracking.statistics import keep_statistics
 from modelbook.tracking.store import PATIENCE_S, is_remote, open_patient, registering, store_errors
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ class StoreWriter:
 
     def _end(self, run_id: str, status: str, ended_at: datetime) -> None:
         self.client.set_terminated(run_id, status=status, end_time=_milliseconds(ended_at))
+        keep_statistics(self._config.tracking_uri)
 
 
 def _dataset(version: DataVersion) -> "DatasetInput":

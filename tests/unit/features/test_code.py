@@ -1,6 +1,7 @@
 """Facts about Python files that are imported under the name of their content."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ def test_two_versions_live_side_by_side(tmp_path):
     second = load_code(path)
     assert (first.x, second.x) == (1, 2)
     assert first.__name__ != second.__name__
+
+
+def test_no_thread_is_given_half_a_module(tmp_path):
+    """Threads that load the same file at once all get the whole module, executed once."""
+    path = write(tmp_path, "import time\ntime.sleep(0.2)\nlast = []\n")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load_code(path).last, range(4)))
+    assert all(one is found[0] for one in found)
 
 
 def test_the_same_content_is_executed_once(tmp_path):
