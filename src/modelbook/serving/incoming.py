@@ -42,7 +42,9 @@ async def take_body(
     elif len(body) > limit_bytes:
         raise _too_large(limit_bytes)
     encoding = headers.get(b"content-encoding")
-    return decompressed(body, encoding, limit_bytes=limit_bytes) if encoding else body
+    if encoding is None:
+        return body
+    return await asyncio.to_thread(decompressed, body, encoding, limit_bytes=limit_bytes)
 
 
 def decompressed(body: bytes, encoding: bytes, *, limit_bytes: int) -> bytes:
