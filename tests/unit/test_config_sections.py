@@ -20,6 +20,13 @@ def mistakes(settings):
         ({"trainin": {}}, "trainin: unknown key"),
         ({"data": {"schema": {"a": {"type": "float", "maxx": 1}}}}, "data.schema.a.maxx: unknown key"),
         ({"serving": None}, "serving: input should be a mapping, got None"),
+        ({"serving": {"prot": 1}}, "serving.prot: unknown key"),
+        (
+            {"serving": {"max_in_flight": 0}},
+            "serving.max_in_flight: input should be greater than or equal to 1, got 0",
+        ),
+        ({"serving": {"timeout_s": 0}}, "serving.timeout_s: input should be greater than 0, got 0"),
+        ({"serving": {"prediction_log": {"where": "x"}}}, "serving.prediction_log.where: unknown key"),
         ({"project": {"name": ""}}, "project.name: string should have at least 1 character, got ''"),
         ({"project": {"name": 7}}, "project.name: input should be text, in quotes if need be, got 7"),
         (

@@ -29,7 +29,7 @@ async def take_body(
     """
     _check_length(headers.get(b"content-length"), limit_bytes)
     message = await receive()
-    body = message.get("body", b"")
+    body: bytes = message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise ClientGoneError
     if message.get("more_body"):
