@@ -1,5 +1,6 @@
 """Each estimator of the catalogue compiled: its predictions are those of the model that it was made of."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,25 @@ def test_other_predictions_than_recorded_are_not_compiled(bundled):
     assert "of 80 recorded rows" in manifest.why
     with pytest.raises(ModelRefusedError):
         check_golden(runtime)
+
+
+def test_a_model_that_is_built_otherwise(bundled, monkeypatch):
+    """A model of another version, in which something is not where it is looked for, is no failure."""
+    monkeypatch.setattr("modelbook.serving.compiling.model.compile_estimator", lambda model, *_: model.gone_)
+    trainer, manifest, runtime = bundled("linear", {})
+    assert "AttributeError" in manifest.why
+    assert_served_as_trained(trainer, runtime, rtol=EXACT)
+
+
+def test_several_threads_ask_at_once(bundled):
+    """Whoever asks beside others gets the same answers as alone."""
+    _, _, runtime = bundled("random_forest", TREES, target="three")
+    rows = [rows_of(houses(50, seed=seed), runtime.record.inputs) for seed in range(8)]
+    alone = [runtime.predict(each, with_probabilities=True).probabilities for each in rows]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda each: runtime.predict(each, with_probabilities=True), rows * 5))
+    for expected, answer in zip(alone * 5, together, strict=True):
+        np.testing.assert_array_equal(answer.probabilities, expected)
 
 
 def test_golden_rows(bundled):

@@ -31,6 +31,9 @@ class Columns:
         texts: Text columns with the texts that are known.
         times: Time columns.
         more: Places left free behind all of these.
+
+    Attributes:
+        width: How many places there are.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Columns:
         self._texts = [(first + at, column.name, _codes(column)) for at, column in enumerate(texts)]
         first += len(texts)
         self._times = [(first + TIME_PLACES * at, name) for at, name in enumerate(times)]
-        self._width = first + TIME_PLACES * len(times) + more
+        self.width = first + TIME_PLACES * len(times) + more
         self._known = self._numbers[0][1] if numbers or truths else (texts[0].name if texts else times[0])
 
     def read(self, rows: Rows) -> Floats:
@@ -57,7 +60,7 @@ class Columns:
         Raises:
             DataInvalidError: A true-or-false column has another number than 0 or 1.
         """
-        values = np.empty((len(rows[self._known]), self._width))
+        values = np.empty((len(rows[self._known]), self.width))
         for at, name in self._numbers:
             values[:, at] = rows[name]
         for at, name, code in self._texts:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from modelbook.errors import DataInvalidError
 from modelbook.serving.compiled.arrays import ArrayFolder
 from modelbook.serving.compiled.blocks import Blocks
+from modelbook.serving.compiled.bounds import check_trees
 from modelbook.serving.compiled.curves import ACTIVATIONS, exp_less_one, from_normal, linked
 from modelbook.serving.compiled.kernel import add_leaves
 from modelbook.serving.compiled.plan import (
@@ -49,37 +50,50 @@ class Estimator(Protocol):
         ...
 
 
-def open_estimator(plan: EstimatorPlan, arrays: ArrayFolder, blocks: Blocks) -> Estimator:
+class Place(NamedTuple):
+    """Where an estimator works.
+
+    Attributes:
+        arrays: Where its arrays are.
+        features: How many features it is given.
+        blocks: Shares out what is worth it.
+    """
+
+    arrays: ArrayFolder
+    features: int
+    blocks: Blocks
+
+
+def open_estimator(plan: EstimatorPlan, place: Place) -> Estimator:
     """Return what answers by a plan.
 
-    Args:
-        plan: The plan.
-        arrays: Where its arrays are.
-        blocks: Shares out what is worth it.
+    Raises:
+        ModelRefusedError: Its trees lead nowhere.
     """
     match plan:
         case TreesPlan():
-            return Trees(plan, arrays, blocks)
+            return Trees(plan, place)
         case LinearPlan():
-            return Linear(plan, arrays)
+            return Linear(plan, place)
         case NetworkPlan():
-            return Network(plan, arrays)
+            return Network(plan, place)
         case TargetPlan():
-            return Target(plan, arrays, blocks)
+            return Target(plan, place)
         case BlendPlan():
-            return Blend(plan, arrays, blocks)
+            return Blend(plan, place)
 
 
 class Trees:
     """A sum over trees."""
 
-    def __init__(self, plan: TreesPlan, arrays: ArrayFolder, blocks: Blocks) -> None:
+    def __init__(self, plan: TreesPlan, place: Place) -> None:
         self._plan = plan
-        self._blocks = blocks
+        self._blocks = place.blocks
         parts = (plan.nodes, plan.roots, plan.columns, plan.leaves, plan.words)
-        self._trees = tuple(map(arrays.read, parts))
-        self._base = arrays.read(plan.base)
+        self._trees = tuple(map(place.arrays.read, parts))
+        self._base = place.arrays.read(plan.base)
         self._tree_count = len(self._trees[1])
+        check_trees(self._trees, sums=len(self._base), features=place.features)
 
     def predict(self, matrix: Floats) -> Floats:
         """Return a number for each row, `(n_rows,)`."""
@@ -116,10 +130,10 @@ class Trees:
 class Linear:
     """Weighted sums of features, each row summed by itself as in `shipped/linear.py`."""
 
-    def __init__(self, plan: LinearPlan, arrays: ArrayFolder) -> None:
+    def __init__(self, plan: LinearPlan, place: Place) -> None:
         self._link = plan.link
-        self._coefficients = arrays.read(plan.coefficients)
-        self._intercepts = arrays.read(plan.intercepts)
+        self._coefficients = place.arrays.read(plan.coefficients)
+        self._intercepts = place.arrays.read(plan.intercepts)
 
     def predict(self, matrix: Floats) -> Floats:
         """Return a number for each row, `(n_rows,)`."""
@@ -139,10 +153,10 @@ class Linear:
 class Network:
     """Layers of weighted sums, each row summed by itself as in `shipped/network.py`."""
 
-    def __init__(self, plan: NetworkPlan, arrays: ArrayFolder) -> None:
+    def __init__(self, plan: NetworkPlan, place: Place) -> None:
         self._plan = plan
         self._layers = [
-            (arrays.read(weights), arrays.read(intercepts))
+            (place.arrays.read(weights), place.arrays.read(intercepts))
             for weights, intercepts in zip(plan.weights, plan.intercepts, strict=True)
         ]
 
@@ -167,10 +181,10 @@ class Network:
 class Target:
     """An estimator of a transformed target, whose numbers are turned back."""
 
-    def __init__(self, plan: TargetPlan, arrays: ArrayFolder, blocks: Blocks) -> None:
-        self._inner = open_estimator(plan.inner, arrays, blocks)
-        self._quantiles = arrays.read(plan.quantiles) if plan.quantiles else None
-        self._references = arrays.read(plan.references) if plan.references else None
+    def __init__(self, plan: TargetPlan, place: Place) -> None:
+        self._inner = open_estimator(plan.inner, place)
+        self._quantiles = place.arrays.read(plan.quantiles) if plan.quantiles else None
+        self._references = place.arrays.read(plan.references) if plan.references else None
 
     def predict(self, matrix: Floats) -> Floats:
         """Return a number for each row, `(n_rows,)`."""
@@ -187,8 +201,8 @@ class Target:
 class Blend:
     """The weighted mean of several estimators."""
 
-    def __init__(self, plan: BlendPlan, arrays: ArrayFolder, blocks: Blocks) -> None:
-        self._members = [open_estimator(member, arrays, blocks) for member in plan.members]
+    def __init__(self, plan: BlendPlan, place: Place) -> None:
+        self._members = [open_estimator(member, place) for member in plan.members]
         self._weights = [np.float64(weight) for weight in plan.weights]
 
     def predict(self, matrix: Floats) -> Floats:

@@ -7,7 +7,7 @@ import numpy as np
 from modelbook.serving.answers import Answer, Rows
 from modelbook.serving.compiled.arrays import ArrayFolder
 from modelbook.serving.compiled.blocks import Blocks
-from modelbook.serving.compiled.estimators import open_estimator
+from modelbook.serving.compiled.estimators import Place, open_estimator
 from modelbook.serving.compiled.features import Features
 from modelbook.serving.compiled.plan import ModelPlan
 from modelbook.serving.golden import Golden
@@ -40,7 +40,9 @@ class CompiledRuntime:
         self.columns = manifest.columns
         self.golden = golden
         self._features = Features(plan.features, arrays)
-        self._estimator = open_estimator(plan.estimator, arrays, Blocks(threads))
+        self._estimator = open_estimator(
+            plan.estimator, Place(arrays, plan.features.features, Blocks(threads))
+        )
         self._classes = np.array(manifest.record.classes)
         self._is_regression = plan.task == "regression"
 

@@ -90,8 +90,7 @@ def make_features(program: Any, values: Any, features: Any) -> None:
 def _make_step(step: Any, constants: Any, places: Any) -> None:
     kind, out, x, at, width = step[0], step[1], places[step[2]], step[4], step[5]
     if kind == _LOOKUP:
-        for each in range(width):
-            places[out + each] = constants[at + np.int64(x) * width + each] if x == x else np.nan  # noqa: PLR0124
+        _look_up(constants[at:], x, places[out : out + width])
     elif kind == _FILL:
         places[out] = constants[at] if np.isnan(x) else x
     elif kind == _CENTRE:
@@ -107,6 +106,14 @@ def _make_step(step: Any, constants: Any, places: Any) -> None:
         places[out] = math.copysign(size, x)
     else:
         places[out] = _in_range(_combined(kind, x, places[step[3]]))
+
+
+@machine_code
+def _look_up(table: Any, row: float, written: Any) -> None:
+    first = -1 if np.isnan(row) else np.int64(row) * len(written)
+    is_there = 0 <= first <= len(table) - len(written)
+    for each in range(len(written)):
+        written[each] = table[first + each] if is_there else np.nan
 
 
 @machine_code

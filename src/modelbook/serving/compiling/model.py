@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from treelite import TreeliteError
+
 from modelbook.records import ModelRecord
 from modelbook.serving.compiled.arrays import ArrayFolder
 from modelbook.serving.compiled.plan import ModelPlan
@@ -24,8 +26,12 @@ def compile_model(pipeline: Any, record: ModelRecord, arrays: ArrayFolder) -> Mo
     names = [name for name, _ in getattr(pipeline, "steps", ())]
     if names != ["features", "estimator"]:
         raise NotCompilableError("it was not put together by Modelbook")
-    return ModelPlan(
-        task=record.task,
-        features=compile_features(pipeline["features"], record, arrays),
-        estimator=compile_estimator(pipeline["estimator"], record.task, arrays),
-    )
+    try:
+        return ModelPlan(
+            task=record.task,
+            features=compile_features(pipeline["features"], record, arrays),
+            estimator=compile_estimator(pipeline["estimator"], record.task, arrays),
+        )
+    except (AttributeError, LookupError, TypeError, ValueError, TreeliteError) as error:
+        # Models of other versions of Modelbook or of a library may be built otherwise than those known here.
+        raise NotCompilableError(f"it is built otherwise than expected ({type(error).__name__})") from error
