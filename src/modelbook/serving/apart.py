@@ -4,23 +4,20 @@
 until that is closed or the process that started it is gone.
 """
 
-import os
 import signal
 import sys
-import threading
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from modelbook.errors import DataInvalidError, ModelbookError, ModelRefusedError, NotFoundError
+from modelbook.serving.leaving import end_with_parent
 
 READY = "ready"
 ANSWER = "answer"
 ERRORS: dict[str, type[ModelbookError]] = {
     error.code: error for error in (DataInvalidError, ModelbookError, ModelRefusedError, NotFoundError)
 }
-_LOOK_EVERY_S = 1.0
 
 Message = tuple[str, Any]
 
@@ -30,7 +27,7 @@ def main() -> None:
     folder, handle = Path(sys.argv[1]), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever started this ends it
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     with Connection(handle) as connection:
         answer_all(connection, folder)
 
@@ -65,12 +62,6 @@ def _answer(runtime: Any, rows: Any, *, with_probabilities: bool) -> Message:
 def _failure(error: ModelbookError) -> Message:
     code = error.code if error.code in ERRORS else ModelbookError.code
     return code, {"what": error.what, "got": error.got, "where": error.where, "hint": error.hint}
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK_EVERY_S)
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -78,16 +78,14 @@ class Follower:
 
     def look(self) -> None:
         """Ask the registry once and put in place what it names; what answers answers on if that fails."""
-        problem, is_stale = None, False
         try:
             wanted = self._wanted()
             refusal = self._take(wanted)
         except Exception as error:  # noqa: BLE001 (a thread that ended would follow no more)
-            problem, is_stale = _reason(error), isinstance(error, TrackingStoreError)
+            self._note(_told(error), is_stale=isinstance(error, TrackingStoreError), details=_reason(error))
         else:
             problem = refusal.problem if refusal else _unpromoted(self._reference, wanted)
-            is_stale = refusal is not None and refusal.is_stale
-        self._note(problem, is_stale=is_stale)
+            self._note(problem, is_stale=refusal is not None and refusal.is_stale)
         if self._current.serving is None and self._clock() >= self._next_last:
             self._next_last = self._clock() + PAUSE_S
             self._serve_last()
@@ -121,9 +119,11 @@ class Follower:
         except Exception as error:  # noqa: BLE001 (whatever is wrong with it, it does not get a request)
             # A store that is away says nothing about the version.
             is_stale = isinstance(error, TrackingStoreError)
-            problem = f"{wanted.name}/{wanted.version} is not let in: {_reason(error)}"
+            ref = f"{wanted.name}/{wanted.version} is not let in"
+            problem = f"{ref}: {_told(error)}"
             if not is_stale:
                 self._current.reject(problem)
+            self._note(problem, is_stale=is_stale, details=f"{ref}: {_reason(error)}")
             until = self._clock() + (PAUSE_S if is_stale else self._retry_s)
             return _Refusal(wanted, problem, is_stale, until)
         self._put_in_place(wanted, runtime)
@@ -190,10 +190,10 @@ class Follower:
         except ModelbookError as error:
             self._log.warning(f"which version answers cannot be noted: {_reason(error)}")
 
-    def _note(self, problem: str | None, *, is_stale: bool) -> None:
+    def _note(self, problem: str | None, *, is_stale: bool, details: str | None = None) -> None:
         if problem != self._told:
             self._told = problem
-            self._log.warning(problem or "what answers is what the registry names")
+            self._log.warning(details or problem or "what answers is what the registry names")
         self._current.problem, self._current.is_stale = problem, is_stale
 
     def _serve_last(self) -> None:
@@ -245,6 +245,11 @@ def _unpromoted(reference: Reference, wanted: Wanted) -> str | None:
     if reference.alias is None or wanted.alias is not None:
         return None
     return f"nothing of {wanted.name} is in {reference.alias}: the newest version answers, {wanted.version}"
+
+
+def _told(error: Exception) -> str:
+    """Return what anybody may know of an error: what a store says may name machines and users."""
+    return error.what if isinstance(error, TrackingStoreError) else _reason(error)
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -15,6 +16,7 @@ GRACE_S = 7.0
 
 _GONE_AFTER_S = 9.0
 _EXIT_TERMINATED = 143
+_LOOK_EVERY_S = 1.0
 
 
 def leave_well(current: Current, *, drain_s: float = DRAIN_S) -> None:
@@ -50,6 +52,17 @@ def leave_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_await, args=(parent,), name="modelbook-parent", daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Let a process end at once when the one that started it is gone: nobody waits for what it does."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="modelbook-parent", daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY_S)
+    os._exit(_EXIT_TERMINATED)
 
 
 def _await(parent: BaseProcess) -> None:

@@ -16,6 +16,7 @@ from modelbook.errors import ModelbookError, ModelRefusedError
 from modelbook.logs import PipelineLogger
 from modelbook.records import Record
 from modelbook.registry.shelf import Shelf
+from modelbook.serving.leaving import end_with_parent
 
 _NICE = 5  # requests go first
 
@@ -109,6 +110,7 @@ class _Heard(logging.Handler):
 def main() -> None:
     """Carry out the order on standard input."""
     os.nice(_NICE)
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     heard = _Heard()

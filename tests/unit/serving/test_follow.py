@@ -197,7 +197,7 @@ def test_a_bundle_that_was_changed_is_made_again(scene, made):
     assert made == [scene.first, scene.first]
 
 
-def test_a_registry_that_is_away(scene, made, monkeypatch):
+def test_a_registry_that_is_away(scene, made, *, monkeypatch, caplog):
     """With the registry away the version answers on, a server that begins serves the last; both say so."""
 
     def away(*_words):
@@ -209,7 +209,8 @@ def test_a_registry_that_is_away(scene, made, monkeypatch):
         patched.setattr(follow, "find_wanted", away)
         assert scene.look() == scene.first
         assert (scene.current.is_stale, scene.current.is_ready) == (True, True)
-        assert scene.current.problem == "the tracking server does not answer (refused)"
+        assert scene.current.problem == "the tracking server does not answer"
+        assert "the tracking server does not answer (refused)" in caplog.messages
         scene.start(server="b2")
         assert scene.look() == scene.first
         assert scene.current.is_stale

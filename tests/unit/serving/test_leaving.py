@@ -1,0 +1,67 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from modelbook.serving.current import Current
+from modelbook.serving.leaving import leave_well
+
+CHILD = "import time; from modelbook.serving.leaving import end_with_parent as e; e(); print(1, flush=True);"
+PARENT = (
+    "import subprocess, sys;"
+    "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE);"
+    "child.stdout.read(1); print(child.pid, flush=True); child.wait()"
+)
+
+
+@pytest.fixture
+def closed():
+    """When the web server's own handler of SIGTERM was called."""
+    closed = []
+    before = signal.signal(signal.SIGTERM, lambda *_: closed.append(time.monotonic()))
+    yield closed
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_server_says_that_it_leaves_before_it_does(closed, monkeypatch):
+    """On SIGTERM it is not ready at once; the web server closes a while later, and once."""
+    monkeypatch.setattr("modelbook.serving.leaving._GONE_AFTER_S", 3600)
+    current = Current()
+
+    async def live():
+        leave_well(current, drain_s=0.3)
+        begun = time.monotonic()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        assert current.is_stopping
+        assert not closed
+        await asyncio.sleep(0.5)
+        return begun
+
+    begun = asyncio.run(live())
+    assert len(closed) == 1
+    assert 0.25 < closed[0] - begun < 0.6
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    """Where the process that wants a bundle is killed, the one that makes it ends within seconds."""
+    words = [sys.executable, "-c", PARENT, f"{CHILD} time.sleep(60)"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_alive(child)
+
+
+def is_alive(pid):
+    """Return whether a process runs; one that nobody has taken leave of does not."""
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
