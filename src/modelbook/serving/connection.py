@@ -74,7 +74,7 @@ class CuttingProtocol(HttpToolsProtocol):
             return
         now = self.loop.time()
         if self._waiting is not _Waiting.NOTHING and now - self._since > self._timeout_s + _GRACE_S:
-            if self._waiting is _Waiting.HEAD:
+            if self._waiting is _Waiting.HEAD or not self.cycle.response_started:
                 self.transport.write(_TOO_SLOW)
             self.transport.close()
         elif self._is_stuck(now):

@@ -17,7 +17,7 @@ from modelbook.serving.refusal import RequestRefusedError
 from modelbook.serving.telemetry import Telemetry
 
 _LOOP_BYTES = 16_384  # larger bodies are read in a thread: others wait while the loop works
-_LOOP_ROWS = 32
+_LOOP_ROWS = 32  # of the housing forest take some 0.4 ms, and handing them to a thread 0.1 ms
 
 Keep = Callable[[Serving, str, Predicted], None]
 

@@ -95,6 +95,13 @@ def test_a_body_that_does_not_end_is_cut(port, length) -> None:
     assert seconds < 3
 
 
+def test_a_body_that_does_not_begin_is_cut(port) -> None:
+    """A client that promises a body and sends none of it is told so, too."""
+    answer, seconds = talk(port, HEAD + b"content-length: 100\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert seconds < 3
+
+
 def test_a_head_without_end_is_refused(port) -> None:
     """What a head may hold is bounded."""
     answer, _ = talk(port, HEAD + b"x-a: " + b"a" * 70_000)
