@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from modelbook.config import Config
@@ -18,6 +18,7 @@ from modelbook.serving.connection import READ_TIMEOUT
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.door import Door
 from modelbook.serving.invocations import Invocations, Keep
+from modelbook.serving.page import POLICY, as_page
 from modelbook.serving.prediction import Predicted
 from modelbook.serving.predictionlog import Kept, PredictionLog
 from modelbook.serving.refusal import RequestRefusedError
@@ -62,7 +63,7 @@ def make_app(current: Current, settings: Config) -> Door:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
     app.add_exception_handler(HTTPException, _refused)
     _add_probes(app, current)
-    _add_pages(app, Description(current, settings), telemetry)
+    _add_pages(app, current, description=Description(current, settings), telemetry=telemetry)
     return Door(
         app,
         current=current,
@@ -120,7 +121,7 @@ def _add_probes(app: FastAPI, current: Current) -> None:
         return Response(version("mlflow"), media_type=_JSON)
 
 
-def _add_pages(app: FastAPI, description: Description, telemetry: Telemetry) -> None:
+def _add_pages(app: FastAPI, current: Current, *, description: Description, telemetry: Telemetry) -> None:
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(telemetry.page(), headers={"content-type": telemetry.content_type})
@@ -131,7 +132,8 @@ def _add_pages(app: FastAPI, description: Description, telemetry: Telemetry) -> 
 
     @app.get("/docs")
     async def docs() -> Response:
-        return get_swagger_ui_html(openapi_url="openapi.json", title="Modelbook")
+        page = as_page(current.serving)
+        return HTMLResponse(page, headers={"content-security-policy": POLICY})
 
 
 def state_of(current: Current) -> dict[str, Any]:

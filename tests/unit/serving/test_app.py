@@ -18,6 +18,7 @@ from modelbook.serving import app as application
 from modelbook.serving.app import make_app
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.keys import hash_of
+from modelbook.serving.manifest import ServedColumn
 
 ROWS = {"dataframe_split": {"columns": ["rooms", "zone"], "data": [[3, "a"], [None, "b"]]}}
 
@@ -328,3 +329,19 @@ def test_predictions_are_kept_where_that_is_wanted(ask, tmp_path) -> None:
         ("abc", "7", None, None),
     ]
     client.__enter__()
+
+
+def test_the_page_shows_the_columns_and_fetches_nothing(ask, make_runtime) -> None:
+    """The page at /docs has the model's columns, an example and all that it needs in itself."""
+    runtime = make_runtime()
+    told = {"type": "integer", "nullable": False, "min": 1, "max": 9, "example": 3}
+    zones = {"type": "string", "nullable": True, "categories": ("a</td>", "b"), "example": "a</td>"}
+    runtime.columns = (ServedColumn(name="rooms", **told), ServedColumn(name="zone", **zones))
+    answer = ask(runtime).get("/docs")
+    page = answer.text
+    assert "<td>rooms</td><td>integer</td><td>never missing; 1 to 9</td><td>3</td>" in page
+    assert "<td>a&lt;/td&gt;, b</td>" in page
+    assert "houses, served by Modelbook" in page
+    assert not {"http://", "https://", "src="} & set(page.replace('"', " ").split())
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "There is no model yet" in ask(has_model=False).get("/docs").text
