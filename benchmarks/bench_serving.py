@@ -3,9 +3,9 @@
 python benchmarks/bench_serving.py [--seconds S] [--rounds N] [--workers N] [--places]
 
 The housing forest of 150 trees, 20 deep, on the columns of the table (with --places also on what
-`features.geography` makes of them, as `init` has it), asked by `wrk` (apt-get install wrk) on this machine: one row over
-16 connections and over one, and 1,000 rows over one, each server in turn. wrk and the servers share the
-processors, so that what counts are the ratios.
+`features.geography` makes of them, as `init` has it), asked by `wrk` (apt-get install wrk) on this machine:
+one row over 16 connections and over one, and 1,000 rows over one, each server in turn. wrk and the servers
+share the processors, so that what counts are the ratios.
 """
 
 import argparse
