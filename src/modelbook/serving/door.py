@@ -21,6 +21,7 @@ from modelbook.serving.telemetry import Telemetry
 INVOCATIONS = "/invocations"
 OPEN_PATHS = frozenset({"/ping", "/health", "/livez", "/readyz"})  # probes have no keys
 KNOWN_PATHS = OPEN_PATHS | {INVOCATIONS, "/version", "/metrics", "/docs", "/openapi.json"}
+_PAGES = frozenset({"/docs", "/openapi.json"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,64}")
 _GONE = 499  # as nginx logs a client that did not wait
@@ -42,9 +43,10 @@ class Visit:
         cause: Why it was refused; None where it was not.
         rows: Its rows.
         owner: Whose key it has.
+        challenge: How a key is asked for: browsers are to ask for a password where people look.
     """
 
-    __slots__ = ("cause", "owner", "request_id", "rows", "start", "status", "version")
+    __slots__ = ("cause", "challenge", "owner", "request_id", "rows", "start", "status", "version")
 
     def __init__(self, request_id: bytes, version: bytes, start: float) -> None:
         self.request_id = request_id
@@ -54,6 +56,7 @@ class Visit:
         self.cause: str | None = None
         self.rows: int | None = None
         self.owner: str | None = None
+        self.challenge = b"Bearer"
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -134,6 +137,8 @@ class Door:
         if self._keys and scope["path"] not in OPEN_PATHS:
             visit.owner = self._keys.owner(headers)
             if visit.owner is None:
+                if scope["path"] in _PAGES:
+                    visit.challenge = b'Basic realm="modelbook"'
                 what = "an API key is needed: Authorization: Bearer KEY"
                 raise RequestRefusedError(what, status=401, cause="key")
 
@@ -219,7 +224,7 @@ async def _refuse(send: Send, visit: Visit, refusal: RequestRefusedError) -> Non
     if refusal.retry_after_s is not None:
         extra.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if refusal.status == 401:  # noqa: PLR2004 (the status that asks for a key)
-        extra.append((b"www-authenticate", b"Bearer"))
+        extra.append((b"www-authenticate", visit.challenge))
     if refusal.status == 405:  # noqa: PLR2004 (the status that names the right method)
         extra.append((b"allow", b"POST"))
     content = refusal.body(visit.request_id.decode())

@@ -1,9 +1,12 @@
 """API keys: long random words, of which the configuration holds hashes alone."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 
 _PREFIX = "mb_"
 _HASH = "sha256:"
@@ -51,7 +54,7 @@ class KeyRing:
 
     def owner(self, headers: Mapping[bytes, bytes]) -> str | None:
         """Return whose key the headers have; each key is compared, in a time that says nothing of them."""
-        given = headers.get(b"x-api-key") or _bearer(headers.get(b"authorization", b""))
+        given = headers.get(b"x-api-key") or _given(headers.get(b"authorization", b""))
         digest = hashlib.sha256(given).digest()
         found = None
         for name, known in self._digests:
@@ -60,6 +63,13 @@ class KeyRing:
         return found
 
 
-def _bearer(header: bytes) -> bytes:
+def _given(header: bytes) -> bytes:
+    """Return the key in a header: as a bearer has it, or as browsers send a password that they asked for."""
     scheme, _, key = header.partition(b" ")
-    return key.strip() if scheme.lower() == b"bearer" else b""
+    match scheme.lower():
+        case b"bearer":
+            return key.strip()
+        case b"basic":
+            with suppress(binascii.Error):
+                return base64.b64decode(key.strip(), validate=True).partition(b":")[2]
+    return b""
