@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modelbook.errors import ModelRefusedError
-from modelbook.serving.compiled.bounds import check_steps, check_trees
+from modelbook.serving.compiled.bounds import check_places, check_steps, check_trees
 from modelbook.serving.compiled.kernel import IS_SET, NODE
 from modelbook.serving.compiled.program import Step
 
@@ -54,6 +54,15 @@ def test_trees_that_lead_nowhere(changes: dict):
     """A child, feature, sum, leaf or set that is none is refused, and so is a walk that never ends."""
     with pytest.raises(ModelRefusedError):
         check_trees(trees(**changes), sums=1, features=1)
+
+
+def test_places():
+    """Known places without values, and more features than there is room for, are refused."""
+    check_places(np.zeros((3, 2)), np.zeros((3, 1)), made=4, room=4)
+    with pytest.raises(ModelRefusedError):
+        check_places(np.zeros((3, 2)), np.zeros((2, 1)), made=4, room=4)
+    with pytest.raises(ModelRefusedError):
+        check_places(np.zeros((3, 2)), np.zeros((3, 1)), made=5, room=4)
 
 
 def test_sound_steps():

@@ -78,6 +78,22 @@ def check_steps(steps: Array, constants: Array, room: int, *, values: int, featu
         raise _refused("steps that lead nowhere")
 
 
+def check_places(known: Array, values: Array, *, made: int, room: int) -> None:
+    """Return quietly where each known place has its values, and there is room for the features of places.
+
+    Args:
+        known: Where training rows are, `(n_rows, 2)`.
+        values: What they hold, `(n_rows, n_values)`.
+        made: How many features are made.
+        room: How many there is room for.
+
+    Raises:
+        ModelRefusedError: It is otherwise.
+    """
+    if len(known) != len(values) or made != room:
+        raise _refused("places that lead nowhere")
+
+
 def _all_within(places: Array, count: int) -> bool:
     return bool(((places >= 0) & (places < count)).all())
 

@@ -32,10 +32,10 @@ class Features:
     def __init__(self, plan: FeaturesPlan, arrays: ArrayFolder) -> None:
         self._count = plan.features
         self._program = (arrays.read(plan.steps), arrays.read(plan.constants), plan.room)
-        self._more = 0 if plan.places is None else plan.places.width
-        self._places = None if plan.places is None else _open_places(plan.places, arrays)
+        self._places = None if plan.places is None else _open_places(plan.places, plan.numbers, arrays)
+        more = 0 if plan.places is None else plan.places.width
         self._columns = Columns(
-            numbers=plan.numbers, truths=plan.truths, texts=plan.texts, times=plan.times, more=self._more
+            numbers=plan.numbers, truths=plan.truths, texts=plan.texts, times=plan.times, more=more
         )
         check_steps(*self._program, values=self._columns.width, features=plan.features)
 
@@ -46,14 +46,15 @@ class Features:
             DataInvalidError: A true-or-false column has another number than 0 or 1.
         """
         values = self._columns.read(rows)
-        if self._places is not None and self._more:
-            values[:, -self._more :] = self._places.read(rows)
+        if self._places is not None:
+            self._places.write(values)
         features = np.empty((len(values), self._count))
         make_features(self._program, values, features)
         return features
 
 
-def _open_places(plan: PlacesPlan, arrays: ArrayFolder) -> "Places":
+def _open_places(plan: PlacesPlan, numbers: tuple[str, ...], arrays: ArrayFolder) -> "Places":
     from modelbook.serving.compiled.places import Places  # brings SciPy
 
-    return Places(plan, arrays)
+    latitude, longitude = (numbers.index(name) for name in (plan.latitude, plan.longitude))
+    return Places(plan, arrays, latitude=latitude, longitude=longitude)
