@@ -1,18 +1,20 @@
 """What answering rows costs inside a server: models that are compiled beside what scikit-learn takes.
 
-python benchmarks/bench_serving_rows.py
+python benchmarks/bench_serving_rows.py [CASE]...
 
-The housing forest of 150 trees, 20 deep; LightGBM of 1,000 trees; logistic regression; and a model with a
-transformer of the user's own, which is served with its own code. Each is asked for one row and for 1,000, in
-turns with the pipeline that it was made of, which predicts by one thread as it does everywhere else.
+The housing forest of 150 trees, 20 deep; LightGBM of 1,000 trees; logistic regression; the forest with a
+transformer of the user's own, which is served with its own code, and with features of places. Each is asked
+for one row and for 1,000, in turns with the pipeline that it was made of, which predicts by one thread as it
+does everywhere else.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -57,6 +59,15 @@ class Rounded(TransformerMixin, BaseEstimator):
     def transform(self, X):
         return X.assign(median_income=X["median_income"].round(1))
 """
+PLACES = {
+    "geography": {
+        "latitude": "latitude",
+        "longitude": "longitude",
+        "neighbours": [10, 50],
+        "clusters": 20,
+        "rotations": [15, 30, 45, 60, 75],
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -67,24 +78,31 @@ class Case:
     settings: Mapping[str, Any]
     limits: tuple[float | None, float | None]
     task: str = "regression"
-    custom: bool = False
+    features: Mapping[str, Any] = field(default_factory=dict)
 
 
 CASES = {
     "forest": Case("random_forest", {"n_estimators": 150, "max_depth": 20}, (0.02, 0.5)),
     "lightgbm": Case("lightgbm", {"n_estimators": 1000}, (0.1, 1.5)),
     "logistic": Case("linear", {}, (0.02, 0.5), task="classification"),
-    "own transformer": Case("random_forest", {"n_estimators": 150, "max_depth": 20}, (2, 1.5), custom=True),
+    "own transformer": Case(
+        "random_forest", {"n_estimators": 150, "max_depth": 20}, (2, 1.5), features={"custom": "Rounded"}
+    ),
+    "places": Case("random_forest", {"n_estimators": 150, "max_depth": 20}, (0.02, 0.5), features=PLACES),
 }
 
 
 def main() -> None:
     """Measure, print the table and say by the exit code whether the limits are kept."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}; all by default")
+    wanted = parser.parse_args().cases or list(CASES)
     lines: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="modelbook-bench-") as name:
-        for title, case in CASES.items():
-            folder = Path(name) / title.replace(" ", "_")
-            lines += measure(title, case, folder)
+        for title in wanted:
+            lines += measure(title, CASES[title], Path(name) / title.replace(" ", "_"))
     sys.exit(not show(lines))
 
 
@@ -139,7 +157,7 @@ def trained(case: Case, table: pd.DataFrame, folder: Path) -> tuple[FoundModel, 
         {
             "project": {"task": case.task},
             "data": {"target": TARGET, "schema": schema | {TARGET: {"type": "float"}}},
-            "features": features | ({"custom": "Rounded"} if case.custom else {}),
+            "features": features | case.features,
             "model": {"algorithm": case.algorithm, "hyperparameters": {case.algorithm: dict(case.settings)}},
         }
     ).at(folder)

@@ -75,8 +75,7 @@ def settings_of(encode, scale, impute, *, geography):
         "counts": ["n", "t", "b", "f"],
     }
     if geography:
-        neighbours = {"neighbours": [1, 3], "columns": ["m"], "clusters": 2, "rotations": [30]}
-        features["geography"] = {"latitude": "n", "longitude": "m", **neighbours}
+        features["geography"] = {"latitude": "n", "longitude": "m", **geography}
     return features
 
 
@@ -96,7 +95,12 @@ def record_of(task="regression", classes=()):
     )
 
 
-def engineered(encode, scale, impute, *, geography=False):
+NEIGHBOURS = {"neighbours": [1, 3], "columns": ["m"], "clusters": 2, "rotations": [30]}
+CENTRES = {"clusters": 3, "rotations": [15, 60]}
+GEOGRAPHIES = {"auto": NEIGHBOURS, "ordinal": CENTRES}
+
+
+def engineered(encode, scale, impute, *, geography=None):
     engineer = FeatureEngineer({"features": settings_of(encode, scale, impute, geography=geography)})
     transformer = engineer.fit(TRAINING, TARGET.to_numpy()).transformer
     arrays = ArrayFolder(Path(tempfile.mkdtemp()))
@@ -104,7 +108,7 @@ def engineered(encode, scale, impute, *, geography=False):
 
 
 ENGINEERS = {
-    "-".join(map(str, words)): engineered(*words, geography=words[0] == "auto")
+    "-".join(map(str, words)): engineered(*words, geography=GEOGRAPHIES.get(words[0]))
     for words in [
         ("one_hot", "standard", "median"),
         ("ordinal", "robust", "mean"),
@@ -134,6 +138,12 @@ def test_features_are_the_same_to_the_last_bit(transformer, features, table):
     rows = as_rows(table)
     expected = transformer.transform(frame_of(rows, INPUTS))
     np.testing.assert_array_equal(features.matrix(rows), expected)
+
+
+@pytest.mark.parametrize(("transformer", "features"), ENGINEERS.values(), ids=list(ENGINEERS))
+def test_no_rows(transformer, features):
+    """Of no rows there are no features."""
+    assert features.matrix(as_rows([])).shape == (0, len(transformer[-1].get_feature_names_out()))
 
 
 @pytest.mark.parametrize("name", list(ENGINEERS))
