@@ -136,7 +136,9 @@ def learn(server, project, row):
     for version in ("1", "2"):
         promote(project, version)
         server.await_state(version=version, problem=None)
-        said[version] = server.predict(row)[2]
+        while version not in said:  # another worker may be a moment later
+            _, found, said_now = server.predict(row)
+            said |= {version: said_now} if found == version else {}
     assert len(set(said.values())) == 2
     return said
 
@@ -151,7 +153,8 @@ def test_flips_under_requests(request, kind, *, serve_model, free_port, tmp_path
         project, client = request.getfixturevalue("deployed"), request.getfixturevalue("trained")
         row = ROW
     promote(client, "1")
-    with serve_model(project, port=free_port) as server:
+    workers = "1" if kind == "sqlite" else "2"
+    with serve_model(project, "--workers", workers, port=free_port) as server:
         said = learn(server, client, row)
         begun = time.monotonic()
         with Asker(server, row) as asker:
@@ -162,9 +165,10 @@ def test_flips_under_requests(request, kind, *, serve_model, free_port, tmp_path
         swaps = metric(server, "swaps")
     asker.check(said)
     assert state["problem"] is None
-    say(f"{len(asker.answers)} answers in {FLIPS_S} s, {len(asker.errors)} failed, {swaps:.0f} swaps")
+    say(f"{len(asker.answers)} answers in {FLIPS_S} s by {workers} workers, {len(asker.errors)} failed")
+    say(f"{swaps:.0f} swaps")
     assert len(asker.answers) >= 0.95 * RATE * FLIPS_S
-    assert swaps >= 0.9 * FLIPS
+    assert swaps >= 0.9 * FLIPS * int(workers)
 
 
 def metric(server, word):
