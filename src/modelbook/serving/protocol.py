@@ -11,7 +11,7 @@ import orjson
 
 from modelbook.config import ColumnType
 from modelbook.serving.delimited import read_csv
-from modelbook.serving.refusal import Mistake, RequestRefusedError
+from modelbook.serving.refusal import MISTAKES_NAMED, Mistake, RequestRefusedError
 
 METHODS = ("predict", "predict_proba")
 CSV = "text/csv"
@@ -214,9 +214,22 @@ def _from_records(content: Any, types: Types) -> _Shape:
     try:
         columns = {name: list(map(itemgetter(name), content)) for name in types}
     except KeyError:
-        given: set[str] = set().union(*content)
-        columns = {name: [row.get(name) for row in content] for name in given & types.keys()}
-    return _Shape(_chosen(columns, types), len(content), keys)
+        raise _incomplete(content, types) from None
+    return _Shape(columns, len(content), keys)
+
+
+def _incomplete(rows: Sequence[Mapping[str, Any]], types: Types) -> RequestRefusedError:
+    """Return what is said of rows that lack a column: none is taken for want of what its neighbours have."""
+    mistakes: list[Mistake] = []
+    found = 0
+    for name in types:
+        lacking = [number for number, row in enumerate(rows) if name not in row]
+        places: Sequence[int | None] = [None] if len(lacking) == len(rows) else lacking
+        mistakes += [Mistake(name, place, "missing") for place in places[:MISTAKES_NAMED]]
+        found += len(places)
+    return RequestRefusedError(
+        "columns are missing", cause="columns", mistakes=mistakes, mistakes_found=found
+    )
 
 
 def _from_columns(content: Any, types: Types) -> _Shape:

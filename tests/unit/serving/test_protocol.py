@@ -34,7 +34,7 @@ def refusal(body, content_type="application/json", types=TYPES) -> RequestRefuse
                 "data": [["a", 1, 3], ["b", 2, None]],
             }
         },
-        {"dataframe_records": [{"rooms": 3, "zone": "a"}, {"zone": "b", "other": 1}]},
+        {"dataframe_records": [{"rooms": 3, "zone": "a"}, {"rooms": None, "zone": "b", "other": 1}]},
         {"instances": [{"rooms": 3, "zone": "a"}, {"rooms": None, "zone": "b"}]},
         {"inputs": [{"rooms": 3, "zone": "a"}, {"rooms": None, "zone": "b"}]},
         {"inputs": {"zone": ["a", "b"], "rooms": [3, None]}},
@@ -58,6 +58,14 @@ def test_params_ask_for_probabilities() -> None:
     """`params` say which method is meant."""
     body = {"params": {"method": "predict_proba"}, "inputs": {"zone": ["a"], "rooms": [1]}}
     assert read(body).method == "predict_proba"
+
+
+def test_a_record_lacks_nothing_for_which_its_neighbours_stand_in() -> None:
+    """Whether a record is taken does not depend on those beside it; each place is named."""
+    error = refusal({"instances": [{"zone": "a"}, {"rooms": 1}, {"rooms": 2, "zone": "b"}]})
+    assert error.mistakes == (("rooms", 0, "missing"), ("zone", 1, "missing"))
+    many = refusal({"instances": [{"zone": "a"}] * 1000 + [{"rooms": 1}]})
+    assert (len(many.mistakes), many.mistakes_found) == (20, 1001)
 
 
 def test_one_value_for_each_column_is_a_row() -> None:
