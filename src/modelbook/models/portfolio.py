@@ -38,6 +38,7 @@ _PORTFOLIO: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ),
     ("catboost", {"learning_rate": 0.06, "n_estimators": _SLOW, "depth": 6}),
     ("mlp", {"max_iter": 200}),
+    ("mlp", {"max_iter": 200, "hidden_layer_sizes": [256], "alpha": 0.01}),
     (
         "lightgbm",
         {
@@ -52,9 +53,9 @@ _PORTFOLIO: tuple[tuple[str, Mapping[str, Any]], ...] = (
         },
     ),
     ("catboost", {"learning_rate": 0.06, "n_estimators": _SLOW, "depth": 8, "l2_leaf_reg": 5.0}),
-    ("extra_trees", {"max_features": 0.5, "n_estimators": 200}),
+    ("extra_trees", {"n_estimators": 200}),
     ("hist_gradient_boosting", {"learning_rate": 0.05, "max_iter": _SLOW}),
-    ("random_forest", {"max_features": 0.33, "n_estimators": 200}),
+    ("random_forest", {"n_estimators": 200}),
 )
 # Not drawn: the search finds out how many iterations are best, and with so many as that a lower rate of
 # learning is no worse, only slower.
@@ -65,7 +66,7 @@ _WITHOUT_GAPS = frozenset({"linear", "mlp"})
 def portfolio(config: Config) -> tuple[Candidate, ...]:
     """Return what is tried first, in that order: what is installed and takes the features as they are."""
     return tuple(
-        Candidate(algorithm=algorithm, settings=dict(settings))
+        Candidate(algorithm=algorithm, settings={**settings, **_of_task(algorithm, config)})
         for algorithm, settings in _PORTFOLIO
         if _is_usable(algorithm, config)
     )
@@ -92,6 +93,12 @@ def tunable(candidates: Iterator[Candidate], config: Config) -> tuple[Candidate,
     """Return those candidates that have settings to draw, in their order, one for each algorithm."""
     found = {one.algorithm: one for one in candidates if default_space(one.algorithm, config.project.task)}
     return tuple(found.values())
+
+
+def _of_task(algorithm: str, config: Config) -> Mapping[str, Any]:
+    """Return what is good for one task alone: for classes forests look at fewer features at each cut."""
+    is_forest = algorithm in {"extra_trees", "random_forest"}
+    return {"max_features": 0.5} if is_forest and config.project.task == "regression" else {}
 
 
 def _is_usable(algorithm: str, config: Config) -> bool:
