@@ -108,7 +108,7 @@ def asking(ask_once, threads):
                 answers.append(ask_once())
             except (OSError, http.client.HTTPException) as error:
                 errors.append(error)
-                time.sleep(0.02)
+            time.sleep(0.01)
 
     pool = [threading.Thread(target=ask) for _ in range(threads)]
     for thread in pool:
