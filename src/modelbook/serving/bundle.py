@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from modelbook.errors import DataInvalidError, ModelbookError, UsageError
+from modelbook.errors import DataInvalidError, ModelbookError, ModelRefusedError, UsageError
 from modelbook.files import link_or_copy, remove_folder, storage_errors, write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.models.integrity import CODE_FOLDER
@@ -140,7 +140,10 @@ def _compile(folder: Path, found: FoundModel, manifest: Manifest, *, trials: lis
     """
     plan = compile_model(found.pipeline, manifest.record, ArrayFolder(folder / ARRAYS))
     write_whole(folder / COMPILED, plan.to_bytes())
-    runtime = open_compiled(folder, manifest)
+    try:
+        runtime = open_compiled(folder, manifest)
+    except ModelRefusedError as error:
+        raise NotCompilableError(f"compiled, it has {error.got}") from error
     for trial in trials:
         _check(runtime, trial)
     if not trials:

@@ -28,7 +28,7 @@ def check_trees(trees: tuple[Array, ...], *, sums: int, features: int) -> None:
         raise _refused("nodes of another form")
     at = np.flatnonzero(nodes["test"] >= 0)
     test, child = nodes["test"][at], nodes["child"][at]
-    ends = nodes["value"][nodes["test"] < 0]
+    sets = nodes["value"][at[(test & IS_SET) != 0]]
     is_sound = (
         nodes["test"][NOWHERE] < 0
         and _all_within(roots, len(nodes))
@@ -37,9 +37,9 @@ def check_trees(trees: tuple[Array, ...], *, sums: int, features: int) -> None:
         and bool((child > at).all())  # onwards, so that every walk comes to an end
         and _all_within(child, len(nodes) - 1)
         and _all_within(test & FEATURE, features)
-        and _all_within(nodes["value"][at][(test & IS_SET) != 0], len(words))
-        and _sets_end(nodes["value"][at][(test & IS_SET) != 0], words)
-        and (not len(leaves) or (leaves.shape[1] == sums and _all_within(ends, len(leaves))))
+        and _all_within(sets, len(words))
+        and _sets_end(sets, words)
+        and (not len(leaves) or _leaves_are_there(nodes, leaves, sums))
     )
     if not is_sound:
         raise _refused("trees that lead nowhere")
@@ -96,6 +96,10 @@ def check_places(known: Array, values: Array, *, made: int, room: int) -> None:
 
 def _all_within(places: Array, count: int) -> bool:
     return bool(((places >= 0) & (places < count)).all())
+
+
+def _leaves_are_there(nodes: Array, leaves: Array, sums: int) -> bool:
+    return leaves.shape[1] == sums and _all_within(nodes["value"][nodes["test"] < 0], len(leaves))
 
 
 def _sets_end(firsts: Array, words: Array) -> bool:
