@@ -164,7 +164,7 @@ class _Process:
         with theirs:
             handle = theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603 (our own module, in our own interpreter)
-                [sys.executable, "-m", _MODULE, str(folder), str(handle)],
+                [sys.executable, "-P", "-m", _MODULE, str(folder), str(handle)],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
                 pass_fds=[handle],
