@@ -85,7 +85,7 @@ class Case:
 CASES = {
     "forest": Case("random_forest", {"n_estimators": 150, "max_depth": 20}, (0.02, 0.5)),
     "lightgbm": Case("lightgbm", {"n_estimators": 1000}, (0.1, 1.5)),
-    "logistic": Case("linear", {}, (0.02, 0.5), task="classification"),
+    "logistic": Case("linear", {}, (0.04, 0.5), task="classification"),
     "own transformer": Case(
         "random_forest", {"n_estimators": 150, "max_depth": 20}, (2, 1.5), features={"custom": "Rounded"}
     ),
