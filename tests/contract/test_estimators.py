@@ -161,6 +161,7 @@ def test_a_row_alone_is_predicted_as_in_its_table(algorithm, task):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # of a network that took all of its passes
 @every_estimator
 def test_a_clone_can_be_fitted(algorithm, task):
     """Tools of scikit-learn's own clone and fit the pipeline."""
