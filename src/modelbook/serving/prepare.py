@@ -76,7 +76,7 @@ def _made(config: Config, wanted: Wanted, *, limit_s: float) -> str:
 def _run(order: Order, limit_s: float) -> tuple[int, bytes]:
     """Return the exit code of the process, and what it answered; past its time it is killed with its own."""
     with subprocess.Popen(
-        [sys.executable, "-m", "modelbook.serving.making"],
+        [sys.executable, "-P", "-m", "modelbook.serving.making"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the server, which ends this one itself
