@@ -1,5 +1,6 @@
 """Values as JSON has them, read as the types that a model takes: nothing is converted that loses anything."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -124,7 +125,7 @@ def _is_number(value: Any, kind: ColumnType) -> bool:
         return True
     given = type(value)
     if kind == "float":
-        return given is float or given is int
+        return given is int or (given is float and not math.isinf(value))
     if kind == "boolean":
         return given is bool
     if given is int:
@@ -137,6 +138,8 @@ def _described(value: Any, wanted: ColumnType) -> str:
     kind = type(value)
     if kind is Unreadable:
         return "other text"
+    if kind is float and math.isinf(value):
+        return "infinity"
     if wanted == "integer" and kind is float:
         return "a number that is not" if abs(value) < _EXACT_FLOATS else "a number beyond that"
     if wanted == "integer" and kind is int:
@@ -149,7 +152,8 @@ def _described(value: Any, wanted: ColumnType) -> str:
 def _floats(values: Values) -> Array | None:
     if not _NUMBERS.issuperset(map(type, values)):
         return None
-    return np.array(values, dtype=np.float64)
+    array = np.array(values, dtype=np.float64)
+    return None if np.isinf(array).any() else array
 
 
 def _integers(values: Values) -> Array | None:

@@ -61,6 +61,7 @@ def test_dates_are_times() -> None:
         ("rooms", [1.5, None]),
         ("rooms", [2**60, None]),
         ("area", ["1", None]),
+        ("area", [float("inf"), None]),
         ("area", [Decimal("1.5"), None]),
         ("zone", [b"a", None]),
         ("new", [1, None]),

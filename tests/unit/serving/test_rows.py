@@ -62,6 +62,8 @@ def test_no_rows_are_read(reader) -> None:
         ("area", True, "true or false"),
         ("area", [SECRET], "a list"),
         ("area", {SECRET: 1}, "an object"),
+        ("area", float("inf"), "infinity"),
+        ("rooms", float("-inf"), "infinity"),
         ("rooms", 1.5, "a number that is not"),
         ("rooms", 1e30, "a number beyond that"),
         ("rooms", 2**53, "a number beyond that"),
