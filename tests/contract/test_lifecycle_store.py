@@ -7,6 +7,7 @@ from modelbook.errors import ProjectBusyError
 from modelbook.registry.books import open_books
 from modelbook.registry.ledger import Mover
 from modelbook.registry.promotion import Lifecycle, Move, open_lifecycle
+from modelbook.tracking.store import open_client
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mlflow_server"])
@@ -51,6 +52,17 @@ def test_two_clones(clones):
         assert standing.entries[0].reason == "ü" * 9000
         assert (standing.aliases.production, standing.faults) == ("3", ())
         assert tuple(open_books(config, name).read().mirror) == standing.lines
+
+
+def test_a_ledger_that_is_gone(clones):
+    """Where the run that the model names is gone for good, the next entry is in the one that is there."""
+    config = clones[0]
+    name = config.tracking.model_name
+    books = open_books(config, name)
+    assert books.add(1, "the line")
+    open_client(config).set_registered_model_tag(name, "modelbook.ledger", "0" * 32)
+    assert books.add(2, "the next line")
+    assert books.read().numbered[2] == "the next line"
 
 
 def test_an_entry_has_its_number_once(clones):

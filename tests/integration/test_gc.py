@@ -78,6 +78,15 @@ def test_what_goes_and_what_stays(project, tell):
     assert len(list((project.root / "models/saved_models").glob("model_*.joblib"))) == 1
 
 
+def test_fewer_than_are_kept(project, tell):
+    """Where there are fewer exports than are kept, none goes."""
+    exports = project.root / "models/saved_models"
+    before = sorted(path.name for path in exports.glob("model_*.joblib"))
+    assert len(before) < 7
+    assert [one for one in tell("gc", "--keep", "7")[1]["removed"] if one["kind"] == "export"] == []
+    assert sorted(path.name for path in exports.glob("model_*.joblib")) == before
+
+
 def test_a_removed_copy_is_read_from_mlflow(project, tell):
     """A version whose copy is gone is loaded, promoted and rolled back to out of MLflow."""
     name = project.config.tracking.model_name

@@ -62,6 +62,12 @@ class Standing:
         """The entries that are what their hashes say."""
         return read_entries(self.lines)
 
+    def has(self, version: str) -> bool:
+        """Return whether a version is there, as the model that the ledger last moved under its name."""
+        known = self.digests.get(version)
+        moved = next((entry.digest for entry in reversed(self.entries) if entry.version == version), None)
+        return known is not None and (not moved or known in {"", moved})
+
     @cached_property
     def faults(self) -> tuple[str, ...]:
         """What is wrong with the ledger itself."""

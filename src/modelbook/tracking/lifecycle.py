@@ -94,7 +94,8 @@ def add_line(client: "MlflowClient", name: str, *, number: int, line: str, exper
         if client.get_run(run_id).data.params.get(key) in {None, value}:
             raise
         return False
-    return True
+    # Of two that begin a ledger at once, one has written into what is no ledger.
+    return client.get_registered_model(name).tags.get(_RUN_TAG) == run_id
 
 
 def set_stages(
@@ -164,7 +165,7 @@ def _ensure_ledger(client: "MlflowClient", name: str, experiment_id: str) -> str
         tags = {_NAME_TAG: name, "mlflow.source.name": "modelbook promote"}
         run = client.create_run(experiment_id, tags=tags, run_name=f"ledger of {name}")
         client.set_terminated(run.info.run_id)
-    if _RUN_TAG not in model.tags:
+    if model.tags.get(_RUN_TAG) != run.info.run_id:
         client.set_registered_model_tag(name, _RUN_TAG, run.info.run_id)
         model = client.get_registered_model(name)  # of two that begin at once, the later tag counts
     return str(model.tags[_RUN_TAG])

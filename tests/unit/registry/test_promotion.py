@@ -314,6 +314,19 @@ def test_a_store_that_lost_its_ledger(with_mlflow, empty_store):
     assert standing(with_mlflow).faults == ()
 
 
+def test_a_number_that_means_another_model_by_now(with_mlflow, empty_store):
+    """A version that a new database gave a number of old was never in production itself."""
+    promote(with_mlflow, 1)
+    shutil.copy(empty_store, with_mlflow.path("logs/mlflow.db"))
+    client = open_client(with_mlflow)
+    client.create_registered_model(NAME)
+    for digest in ("other1", "other2"):
+        client.create_model_version(NAME, source="file:///none", tags={DIGEST_TAG: digest})
+    with open_lifecycle(with_mlflow, NAME) as lifecycle:
+        lifecycle.move(a_move(with_mlflow, 3).model_copy(update={"version": "2", "digest": "other2"}))
+    assert [standing(with_mlflow).has(version) for version in ("1", "2", "3")] == [False, True, False]
+
+
 def test_a_damaged_copy_is_put_aside(with_mlflow):
     """The next move writes the project's copy anew, and keeps what was found as evidence."""
     promote(with_mlflow, 1)

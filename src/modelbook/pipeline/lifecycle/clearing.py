@@ -119,7 +119,7 @@ def _reason(config: Config, entry: ModelVersion, standing: Standing) -> str | No
 
 def _rolled_back_to(standing: Standing) -> str | None:
     former = former_versions(standing.entries, standing.aliases.production)
-    return next((version for version in former if version in standing.digests), None)
+    return next((version for version in former if standing.has(version)), None)
 
 
 def _lies_here(config: Config, entry: ModelVersion) -> bool:
@@ -136,7 +136,7 @@ def _of_version(config: Config, entry: ModelVersion) -> Removal:
 
 def _clear_exports(config: Config, *, keep: int, is_dry: bool) -> Iterator[Removal]:
     exports = sorted(config.path(EXPORTS).glob("model_*.joblib"), key=lambda path: path.stat().st_mtime)
-    for path in exports[: len(exports) - keep]:
+    for path in exports[: max(0, len(exports) - keep)]:
         yield Removal(kind="export", name=path.name, size_bytes=_own_bytes(path))
         if not is_dry:
             with storage_errors(path):

@@ -315,9 +315,10 @@ def _move(
 def _before(name: str, standing: Standing) -> str:
     """Return the version that was in production before the present one, and still exists."""
     for version in former_versions(standing.entries, standing.aliases.production):
-        if version in standing.digests:
+        if standing.has(version):
             return version
-        _LOG.warning(f"{name}/{version} was in production and is no longer there: going further back")
+        what = "is another model now" if version in standing.digests else "is no longer there"
+        _LOG.warning(f"{name}/{version} was in production and {what}: going further back")
     raise NotFoundError(
         "there is no version to go back to",
         where=name,
