@@ -25,6 +25,9 @@ from modelbook.evaluation.metrics import (
     positive_position,
 )
 
+# Of a sum of squares: what is left of it where all values are the same.
+_ROUNDING = 1e-12
+
 Floats = NDArray[np.float64]
 Measure = Callable[[Floats], Floats]  # weights (n_weightings, n_rows) → values (n_weightings,)
 
@@ -112,7 +115,8 @@ def _regression(actual: Floats, predicted: Floats) -> dict[str, Measure]:
 
     def r2_score(sums: Floats) -> Floats:
         residual, shift, total, count = sums.T
-        return 1 - _ratio(residual, total - _ratio(shift**2, count))
+        spread = total - _ratio(shift**2, count)
+        return 1 - _ratio(residual, np.where(spread > _ROUNDING * total, spread, 0.0))
 
     mean_square = _mean(error**2)
     percentages = np.zeros((len(actual), 2))

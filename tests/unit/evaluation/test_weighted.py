@@ -104,3 +104,11 @@ def test_one_class_has_no_linear_area():
         has_exact_area=False,
     )
     assert np.isnan(found["roc_auc"](np.ones((3, 2)))).all()
+
+
+def test_rows_of_one_value_have_no_r2():
+    """Where all rows that count have the same target, R² is not defined, whatever rounding leaves of it."""
+    actual = np.array([500_001.0] * 30 + [1234.5, 17.25, 99_000.1])
+    measure = weighted_metrics("regression", actual, actual + 1)["r2_score"]
+    weights = np.random.default_rng(0).poisson(1.0, (200, len(actual))) * (actual == 500_001.0)
+    assert np.isnan(measure(weights.astype(float))).all()
