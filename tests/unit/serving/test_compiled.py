@@ -213,6 +213,13 @@ def test_what_is_not_known_is_served_with_its_own_code(bundled, algorithm, *, se
     assert_served_as_trained(trainer, runtime, rtol=EXACT)
 
 
+def test_a_number_that_is_a_gap_is_not_compiled(bundled):
+    """Where a number stands for a gap, that is the reason why the model's own code answers."""
+    trainer, manifest, runtime = bundled("xgboost", TREES | {"missing": 0.0})
+    assert (manifest.kind, manifest.why) == ("reference", "it takes a number for a gap")
+    assert_served_as_trained(trainer, runtime, rtol=EXACT)
+
+
 @pytest.mark.parametrize("algorithm", ["linear", "mlp"])
 def test_a_gap_that_is_not_filled_is_refused(bundled, algorithm: str):
     """Where the model itself would refuse a row with a gap, so does what was compiled of it."""

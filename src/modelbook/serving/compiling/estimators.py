@@ -94,6 +94,8 @@ def _lightgbm(model: Any, task: Task, arrays: ArrayFolder) -> TreesPlan:
 def _xgboost(model: Any, task: Task, arrays: ArrayFolder) -> TreesPlan:
     from modelbook.serving.compiling.boosters import booster_trees, header, read_xgboost
 
+    if not np.isnan(model.missing):
+        raise NotCompilableError("it takes a number for a gap")
     read = read_xgboost(model.get_booster())
     base = np.asarray(header(read, "base_scores"), dtype=np.float32).reshape(-1)
     return TreesPlan(
