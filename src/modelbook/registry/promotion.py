@@ -214,7 +214,7 @@ class Lifecycle:
         return version in self.standing.digests
 
     def _settle(self) -> None:
-        """Write into the project what the books say."""
+        """Write into the project what the books say, and look at what stands there then."""
         standing, by_number = self.standing, self._books.is_by_number
         lines, aliases = standing.lines, standing.aliases
         if by_number:
@@ -225,6 +225,7 @@ class Lifecycle:
             aliases = standing.entries[-1].after
         stages = stages_of(standing.entries, aliases)
         self._registry.set_stages(self.name, stages, head=head_of(lines), by_number=by_number)
+        self.standing = self._books.read()
 
     def _copy(self) -> tuple[str, ...]:
         """Return what the project's copy of the ledger is to be; a damaged one overwrites nothing there."""

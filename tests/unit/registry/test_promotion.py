@@ -196,6 +196,19 @@ def test_killed_on_the_way(config, monkeypatch, *, step, action):
     assert mend_interrupted(config) == []
 
 
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_the_next_move_begins_where_a_killed_one_was_finished(config, monkeypatch, step):
+    """Who opens the lifecycle after a killed move sees what that move put in production."""
+    promote(config, 1)
+    with monkeypatch.context() as patched:
+        kill_at(patched, config, step=step)
+        with pytest.raises(Killed):
+            promote(config, 2)
+    with open_lifecycle(config, NAME) as lifecycle:
+        assert lifecycle.standing == standing(config)
+        assert lifecycle.standing.aliases.production == version(config, 2)
+
+
 def test_killed_after_the_copy(with_mlflow, monkeypatch):
     """The project's copy of the ledger is written before registry.json, which follows."""
 
