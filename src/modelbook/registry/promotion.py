@@ -14,7 +14,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from modelbook.config import Config
-from modelbook.errors import ModelbookError, ProjectBusyError, TrackingStoreError
+from modelbook.errors import ModelbookError, NotFoundError, ProjectBusyError, TrackingStoreError
 from modelbook.files import free_name, storage_errors, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.records import GateCheck, GateVerdict, Record, Stage
@@ -83,11 +83,14 @@ class Lifecycle:
         """Move a version, and return what the ledger says of it.
 
         Raises:
+            NotFoundError: The version was deleted meanwhile; nothing was changed.
             ProjectBusyError: Another project on the same store was quicker; nothing was changed.
             TrackingStoreError: The store cannot be used. The next command that reaches it finishes what was
                 begun, or withdraws it.
             StorageError: The project's folder cannot be written.
         """
+        if not self._has(move.version):
+            raise NotFoundError("the version is no longer there", where=f"{self.name}/{move.version}")
         entry = self._entry(move)
         line = seal(entry)
         write_whole(self._intent, line.encode())
@@ -114,16 +117,18 @@ class Lifecycle:
         self.standing = self._books.read()
         said = []
         intent = self._intent.read_bytes().decode("utf-8", "replace") if self._intent.is_file() else None
+        is_decided = intent in self.standing.lines
         if intent is not None:
-            is_decided = intent in self.standing.lines
             done = "finished" if is_decided else "withdrawn, since the ledger does not have it"
             said.append(f"{_called(intent)} was cut off: it is {done}")
         last = self.standing.lines[-1] if self.standing.lines else None
         is_behind = self.standing.head_number < self.standing.last_number
-        if last and is_behind and (intent == last or not self.standing.faults):
-            said += [] if intent == last else [f"{_called(last)} was cut off elsewhere: it is finished"]
+        is_late = is_decided and intent != last  # it may have moved aliases that others had moved on
+        if last and (is_behind or is_late) and (intent == last or not self.standing.faults):
+            is_own = intent == last or not is_behind
+            said += [] if is_own else [f"{_called(last)} was cut off elsewhere: it is finished"]
             self._carry_through(last)
-        if said and not self.standing.faults:
+        if said and (is_decided or not self.standing.faults):
             self._settle()
         self._intent.unlink(missing_ok=True)
         return said

@@ -2,14 +2,16 @@
 
 import logging
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from filelock import FileLock
 
 from modelbook.config import load_config
-from modelbook.errors import ProjectBusyError, StoreAwayError
+from modelbook.errors import NotFoundError, ProjectBusyError, StoreAwayError
 from modelbook.registry import promotion
 from modelbook.registry.books import LocalBooks, MLflowBooks, mirror_path, open_books
 from modelbook.registry.ledger import Mover, find_faults, read_mirror, write_mirror
@@ -288,6 +290,48 @@ def test_another_project_died_on_the_way(with_mlflow, monkeypatch):
     with open_lifecycle(with_mlflow, NAME):
         pass
     assert standing(with_mlflow).aliases.production == "1"
+
+
+def test_aliases_moved_late(with_mlflow):
+    """A killed move that set its alias after another project had moved on leaves what the ledger says."""
+    for number in (1, 2, 3):
+        promote(with_mlflow, number)
+    intent_path(with_mlflow, NAME).write_text(standing(with_mlflow).lines[1])
+    open_client(with_mlflow).set_registered_model_alias(NAME, "production", "2")
+    assert mend_interrupted(with_mlflow) == ["promote of houses/2 to production was cut off: it is finished"]
+    assert disagreements(with_mlflow) == []
+    assert standing(with_mlflow).aliases.production == "3"
+
+
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_killed_while_the_ledger_is_not_whole(config, monkeypatch, step):
+    """A move past a damaged ledger is finished in registry.json too, and the damage still shows."""
+    promote(config, 1)
+    promote(config, 2)
+    line = standing(config).lines[0]
+    path = mirror_path(config, NAME)
+    if config.training.enable_mlflow:
+        with closing(sqlite3.connect(config.path("logs/mlflow.db"))) as database, database:
+            database.execute("UPDATE params SET value = ? WHERE value = ?", (f"{line} ", line))
+    else:
+        path.write_text(path.read_text().replace(line, f"{line} "))
+    with monkeypatch.context() as patched:
+        kill_at(patched, config, step=step)
+        with pytest.raises(Killed):
+            promote(config, 3)
+    mend_interrupted(config)
+    assert local_stages(config) == ["Archived", "Archived", "Production"]
+    assert standing(config).aliases.production == version(config, 3)
+    assert standing(config).faults[0] == "entry 1 was changed: it is not what its hash says"
+
+
+def test_a_version_that_was_deleted_meanwhile(with_mlflow):
+    """Nothing is moved, and nothing is written down, where the version is gone."""
+    open_client(with_mlflow).delete_model_version(NAME, "2")
+    with pytest.raises(NotFoundError, match="no longer there"):
+        promote(with_mlflow, 2)
+    assert standing(with_mlflow).entries == ()
+    assert disagreements(with_mlflow) == []
 
 
 def test_a_move_that_is_at_work_is_left_alone(config):
