@@ -11,6 +11,7 @@ from modelbook.config import ServingConfig
 from modelbook.errors import DataError, ModelbookError, NotReadyError
 from modelbook.logs import PipelineLogger
 from modelbook.serving.accesslog import AccessLog
+from modelbook.serving.address import is_loopback
 from modelbook.serving.current import Current
 from modelbook.serving.incoming import ClientGoneError, Message, Receive
 from modelbook.serving.invocations import Invocations
@@ -178,7 +179,8 @@ def allowed_hosts(settings: ServingConfig) -> frozenset[str]:
     """
     if settings.allowed_hosts:
         return frozenset(name.lower() for name in settings.allowed_hosts)
-    return LOOPBACK if settings.host in LOOPBACK else frozenset()
+    host = settings.host.lower()
+    return LOOPBACK | {host, f"[{host}]"} if is_loopback(host) else frozenset()
 
 
 def as_refusal(error: Exception) -> RequestRefusedError:

@@ -224,6 +224,11 @@ def test_keys_are_asked_for(ask) -> None:
         ("127.0.0.1", {}, 200),
         ("[::1]:80", {}, 200),
         ("evil.example", {}, 421),
+        ("evil.example", {"host": "127.0.0.2"}, 421),
+        ("evil.example", {"host": "0:0:0:0:0:0:0:1"}, 421),
+        ("127.0.0.2:5001", {"host": "127.0.0.2"}, 200),
+        ("[0:0:0:0:0:0:0:1]:5001", {"host": "0:0:0:0:0:0:0:1"}, 200),
+        ("[::1]:5001", {"host": "0:0:0:0:0:0:0:1"}, 200),
         ("evil.example", {"host": "0.0.0.0"}, 200),  # noqa: S104 (nothing listens)
         ("Models.example:8", {"allowed_hosts": ["models.example"]}, 200),
         ("localhost", {"allowed_hosts": ["models.example"]}, 421),
