@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -81,15 +82,7 @@ class PooledRuntime:
         self._folder = folder
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
         self._is_closed = threading.Event()
-        started = [_Process(folder) for _ in range(processes)]
-        try:
-            for process in started:
-                process.await_ready()
-        except ModelbookError:
-            for process in started:
-                process.end()
-            raise
-        for process in started:
+        for process in _started(folder, processes):
             self._idle.put(process)
 
     def predict(self, rows: Rows, *, with_probabilities: bool = False) -> Answer:
@@ -109,18 +102,17 @@ class PooledRuntime:
         except queue.Empty:
             raise TooLongError("no process of the model was free in time") from None
         try:
-            answer = process.ask((dict(rows), with_probabilities), until)
+            kind, content = process.ask((dict(rows), with_probabilities), until)
         except _GoneError as error:
             self._replace(process)
             raise ModelbookError("the process of the model ended") from error
-        except TooLongError:
+        except BaseException:  # it may have answered in part: nobody can ask it again
             self._replace(process)
             raise
-        except ModelbookError:
-            self._take_back(process)
-            raise
         self._take_back(process)
-        return answer
+        if kind != ANSWER:
+            raise ERRORS[kind](**content)
+        return Answer(*content)
 
     def close(self) -> None:
         """End every process; those at work end when they have answered."""
@@ -140,16 +132,30 @@ class PooledRuntime:
 
     def _start_another(self) -> None:
         while not self._is_closed.is_set():
-            process = _Process(self._folder)
             try:
-                process.await_ready()
+                (process,) = _started(self._folder, 1)
             except ModelbookError as error:
-                process.end()
                 PipelineLogger("serve").error(f"a process of the model cannot be started: {error.what}")
                 self._is_closed.wait(_RETRY_S)
-                continue
-            self._take_back(process)
-            return
+            else:
+                self._take_back(process)
+                return
+
+
+def _started(folder: Path, number: int) -> "list[_Process]":
+    """Return processes that are ready, or leave none running."""
+    started: list[_Process] = []
+    try:
+        started.extend(_Process(folder) for _ in range(number))
+        for process in started:
+            process.await_ready()
+    except BaseException as error:
+        for process in started:
+            process.end()
+        if isinstance(error, OSError):
+            raise ModelbookError("the machine starts no further process", got=error.strerror) from error
+        raise
+    return started
 
 
 class _GoneError(Exception):
@@ -161,6 +167,7 @@ class _Process:
 
     def __init__(self, folder: Path) -> None:
         ours, theirs = socket.socketpair()
+        self._connection: Connection[Any, Message] = Connection(ours.detach())
         with theirs:
             handle = theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603 (our own module, in our own interpreter)
@@ -169,7 +176,6 @@ class _Process:
                 stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
                 pass_fds=[handle],
             )
-        self._connection: Connection[Any, Message] = Connection(ours.detach())
 
     def await_ready(self) -> None:
         """Wait until the model is open."""
@@ -180,22 +186,35 @@ class _Process:
         if kind != READY:
             raise ERRORS[kind](**content)
 
-    def ask(self, question: tuple[Any, ...], until: float) -> Answer:
-        """Return the answer; after an error of the model the process can be asked again."""
-        try:
-            self._connection.send(question)
-        except OSError as error:
-            raise _GoneError from error
-        kind, content = self._receive(until)
-        if kind != ANSWER:
-            raise ERRORS[kind](**content)
-        return Answer(*content)
+    def ask(self, question: tuple[Any, ...], until: float) -> Message:
+        """Return what the process answers."""
+        with self._ended_at(until):
+            try:
+                self._connection.send(question)
+            except OSError as error:
+                raise _GoneError from error
+            return self._receive(until)
 
     def end(self) -> None:
         """End the process at once."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
+
+    @contextmanager
+    def _ended_at(self, until: float) -> Iterator[None]:
+        """Kill the process at a time: no other end comes to what waits for one that reads or writes no more."""
+        guard = threading.Timer(max(until - time.monotonic(), 0), self._process.kill)
+        guard.daemon = True
+        guard.start()
+        try:
+            yield
+        except _GoneError as error:
+            if time.monotonic() >= until:
+                raise TooLongError("the model did not answer in time") from error
+            raise
+        finally:
+            guard.cancel()
 
     def _receive(self, until: float) -> Message:
         if not self._connection.poll(max(until - time.monotonic(), 0)):

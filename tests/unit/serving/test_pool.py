@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -19,6 +21,10 @@ from modelbook.errors import DataInvalidError, ModelbookError
 from modelbook.serving import apart, runtime
 from modelbook.serving.answers import Answer
 
+class Strange:
+    def __reduce__(self):
+        return int, ("no number",)
+
 class Model:
     def predict(self, rows, *, with_probabilities):
         code = rows["code"][0]
@@ -30,6 +36,8 @@ class Model:
             raise DataInvalidError("no such rows", got="ValueError")
         if code == "fail":
             raise ZeroDivisionError("s3cret")
+        if code == "strange":
+            return Answer(Strange(), None)
         print("said by the model")
         return Answer(np.array([float(os.getpid())]), None)
 
@@ -121,6 +129,65 @@ def test_a_killed_process_is_replaced(pool) -> None:
     with pytest.raises(ModelbookError, match="ended"):
         ask(opened)
     assert ask(opened)
+
+
+def test_an_answer_that_cannot_be_read_loses_no_process(pool) -> None:
+    """Whatever goes wrong with an answer, the next request has a process."""
+    opened = pool()
+    with pytest.raises(ValueError, match="invalid literal"):
+        ask(opened, "strange")
+    assert ask(opened, within_s=10)
+
+
+def test_a_stopped_process_is_ended_in_time(pool) -> None:
+    """One that reads nothing holds nobody, however many rows wait to be sent."""
+    opened = pool()
+    former = ask(opened)
+    os.kill(former, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(ask, opened, "long" * 1_000_000, 0.3)
+        try:
+            with pytest.raises(TooLongError):
+                asked.result(5)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(former, signal.SIGKILL)
+    assert ask(opened, within_s=10) != former
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """Return the processes that were started, and the numbers of those whose start is to fail."""
+    start, started, failing = subprocess.Popen, [], set()
+
+    def popen(*args, **kwargs):
+        started.append(None)
+        if len(started) in failing:
+            raise OSError(11, "no more processes")
+        started[-1] = start(*args, **kwargs)
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    return started, failing
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(pool, starts, monkeypatch) -> None:
+    """A machine without a place for one more process has one later."""
+    monkeypatch.setattr(pooling, "_RETRY_S", 0.1)
+    opened = pool()
+    starts[1].add(2)
+    with pytest.raises(ModelbookError, match="ended"):
+        ask(opened, "exit")
+    assert ask(opened, within_s=10)
+
+
+def test_a_pool_that_cannot_be_opened_leaves_no_process(pool, starts) -> None:
+    """Where the second process cannot be started the first one is ended."""
+    started, failing = starts
+    failing.add(2)
+    with pytest.raises(ModelbookError, match="starts no further process"):
+        pool(processes=2)
+    assert started[0].returncode is not None
 
 
 def test_processes_answer_side_by_side(pool) -> None:
