@@ -41,7 +41,9 @@ def ask_server(
         path=f"{parts.path.rstrip('/')}{_API}{what}",
         query=urlencode(words),
     )
-    request = urllib.request.Request(place.geturl(), headers=_account(uri, environ))  # noqa: S310 (http or https)
+    request = urllib.request.Request(place.geturl())  # noqa: S310 (http or https)
+    for name, value in _account(uri, environ).items():
+        request.add_unredirected_header(name, value)  # not for those that the server may send us on to
     try:
         with urllib.request.urlopen(request, timeout=limit_s, context=_trust(uri, environ)) as response:  # noqa: S310
             return _parsed(response.read(_LONGEST_BYTES))

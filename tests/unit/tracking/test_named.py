@@ -18,7 +18,10 @@ class _Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append((self.path, dict(self.headers)))
         status, content = self.server.answers
-        self.send_response(status)
+        elsewhere, self.server.elsewhere = self.server.elsewhere, None
+        self.send_response(302 if elsewhere else status)
+        if elsewhere:
+            self.send_header("Location", elsewhere)
         self.end_headers()
         self.wfile.write(content if isinstance(content, bytes) else orjson.dumps(content))
 
@@ -30,7 +33,7 @@ class _Server(http.server.BaseHTTPRequestHandler):
 def server():
     """A server that answers as a test wants it."""
     server = http.server.HTTPServer(("127.0.0.1", 0), _Server)
-    server.asked, server.answers = [], (200, {})
+    server.asked, server.answers, server.elsewhere = [], (200, {}), None
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -64,6 +67,15 @@ def test_a_server_is_asked_with_the_account(server):
         "Bearer abc",
         f"Basic {basic[1]}",
     ]
+
+
+def test_the_account_goes_no_further(server):
+    """Where the server sends us on, whoever is asked there is told neither password nor token."""
+    server.answers = 200, {"model_version": {"version": "7"}}
+    server.elsewhere = f"http://localhost:{server.server_address[1]}/"
+    found = named_version(at(server.server_address, "ann:s@"), "houses", alias="production", environ={})
+    assert found == NamedVersion("7", None)
+    assert ["Authorization" in headers for _, headers in server.asked] == [True, False]
 
 
 @pytest.mark.parametrize(
