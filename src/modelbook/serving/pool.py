@@ -203,7 +203,7 @@ class _Process:
 
     @contextmanager
     def _ended_at(self, until: float) -> Iterator[None]:
-        """Kill the process at a time: no other end comes to what waits for one that reads or writes no more."""
+        """Kill the process at a time: whoever waits for one that reads or writes no more waits for ever."""
         guard = threading.Timer(max(until - time.monotonic(), 0), self._process.kill)
         guard.daemon = True
         guard.start()
