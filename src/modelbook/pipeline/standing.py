@@ -46,7 +46,7 @@ def _of_model(config: Config, name: str, standing: Standing) -> Iterator[Finding
 
 
 def _way_out(name: str, standing: Standing) -> str:
-    if not standing.faults and not any("in the store" in fault for fault in standing.mirror_faults):
+    if not standing.doubts and any(fault.startswith("copy:") for fault in standing.mirror_faults):
         return (
             "the store's ledger is whole: the next promotion puts the damaged copy aside and writes it anew"
         )

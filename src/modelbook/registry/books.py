@@ -80,6 +80,18 @@ class Standing:
         own = (f"copy: {fault}" for fault in find_faults(self.mirror, head=self.mirror_head))
         return (*own, *differences(self.numbered, self.mirror))
 
+    @cached_property
+    def is_contradicted(self) -> bool:
+        """Whether ledger and copy, each whole in itself, say other things: one of them is forged."""
+        if self.faults or find_faults(self.mirror, head=self.mirror_head):
+            return False
+        return any(one != other for one, other in zip(self.lines, self.mirror, strict=False))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What makes it uncertain which versions were where: faults, or a copy that contradicts."""
+        return self.mirror_faults if self.is_contradicted else self.faults
+
     @property
     def last_number(self) -> int:
         """The highest number in the ledger; 0 before the first entry."""

@@ -102,6 +102,8 @@ class Lifecycle:
                     where=self.name,
                     hint="nothing was changed: look at `modelbook history`, and run the command again",
                 )
+            if self.standing.is_contradicted:  # whoever moves all the same takes the store's word
+                self._put_aside()
             self._carry_through(line)
             self._settle()
         self._intent.unlink()
@@ -124,11 +126,11 @@ class Lifecycle:
         last = self.standing.lines[-1] if self.standing.lines else None
         is_behind = self.standing.head_number < self.standing.last_number
         is_late = is_decided and intent != last  # it may have moved aliases that others had moved on
-        if last and (is_behind or is_late) and (intent == last or not self.standing.faults):
+        if last and (is_behind or is_late) and (intent == last or not self.standing.doubts):
             is_own = intent == last or not is_behind
             said += [] if is_own else [f"{_called(last)} was cut off elsewhere: it is finished"]
             self._carry_through(last)
-        if said and (is_decided or not self.standing.faults):
+        if said and (is_decided or not self.standing.doubts):
             self._settle()
         self._intent.unlink(missing_ok=True)
         return said
@@ -144,7 +146,7 @@ class Lifecycle:
             StorageError: The project's folder cannot be written.
         """
         standing = self.standing
-        if standing.faults and not self._is_restorable():
+        if standing.doubts and not self._is_restorable():
             return []
         said = []
         if self._is_restorable():
@@ -235,6 +237,8 @@ class Lifecycle:
     def _copy(self) -> tuple[str, ...]:
         """Return what the project's copy of the ledger is to be; a damaged one overwrites nothing there."""
         standing = self.standing
+        if standing.is_contradicted:
+            return tuple(standing.mirror)
         if not standing.faults:
             return standing.lines
         known = len(standing.mirror)

@@ -7,11 +7,13 @@ from contextlib import closing
 import pytest
 
 from modelbook.config import load_config
+from modelbook.errors import GateRejectedError, ModelbookError
+from modelbook.pipeline.lifecycle import promoting
 from modelbook.pipeline.lifecycle.history import read_history
 from modelbook.pipeline.standing import examine_standing
 from modelbook.registry.books import mirror_path, open_books
 from modelbook.registry.ledger import Mover, hash_of, read_line, read_mirror, seal
-from modelbook.registry.promotion import Move, intent_path, open_lifecycle
+from modelbook.registry.promotion import Move, intent_path, mend_interrupted, open_lifecycle
 from modelbook.registry.registry import FOLDER, ModelRegistry
 from modelbook.tracking.store import open_client
 
@@ -114,6 +116,40 @@ def test_tampering_in_the_store(config, tamper, said):
     assert said in ledger.detail
     assert "modelbook history houses" in ledger.hint
     assert any(said in fault for fault in read_history(config, NAME).faults)
+
+
+def test_a_forged_ledger_is_not_taken_for_the_truth(config, monkeypatch):
+    """Where the store's ledger contradicts a whole copy nothing is overwritten, until somebody insists."""
+    monkeypatch.setattr(promoting, "verify_candidate", lambda *_: None)  # the versions have no files
+    monkeypatch.setattr(promoting, "_recorded", lambda *_: None)
+    path = mirror_path(config, NAME)
+    before = path.read_bytes()
+    written_anew(config)
+    with open_lifecycle(config, NAME) as lifecycle:
+        (doubt,) = lifecycle.standing.doubts
+        assert doubt == "entry 3 is another one in the store than in the project's copy"
+    assert path.read_bytes() == before
+    with pytest.raises(GateRejectedError, match="the ledger is not whole"):
+        promoting.roll_back(config, NAME)
+    with pytest.raises(ModelbookError, match="not promoted") as caught:
+        promoting.promote(config, NAME, "1", to="production")
+    assert f"ledger: {doubt}" in caught.value.got
+    assert path.read_bytes() == before
+    move(config, "1")
+    (aside,) = path.parent.glob("damaged_*.jsonl")
+    assert aside.read_bytes() == before
+    found = open_books(config, NAME).read()
+    assert (found.doubts, found.mirror_faults, found.lines) == ((), (), tuple(found.mirror))
+
+
+def test_a_cut_off_move_takes_no_side(config):
+    """Finishing what was cut off leaves a contradicted copy as it is."""
+    before = mirror_path(config, NAME).read_bytes()
+    written_anew(config)
+    intent_path(config, NAME).write_text(stored(config, 3))
+    assert mend_interrupted(config)
+    assert mirror_path(config, NAME).read_bytes() == before
+    assert open_books(config, NAME).read().is_contradicted
 
 
 def byte_of_copy(lines):

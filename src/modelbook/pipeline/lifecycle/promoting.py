@@ -127,11 +127,11 @@ def roll_back(config: ConfigLike, name: str, *, reason: str | None = None) -> Pr
     reason = _checked_reason(reason, is_forced=False)
     with open_lifecycle(settings, name) as lifecycle:
         standing = lifecycle.standing
-        if standing.faults:
+        if standing.doubts:
             raise GateRejectedError(
                 "the ledger is not whole: which version to go back to is not certain",
                 where=name,
-                got="; ".join(standing.faults),
+                got="; ".join(standing.doubts),
                 hint="`modelbook promote NAME VERSION --to production --force --reason TEXT` names it",
             )
         candidate = find_candidate(settings, name, _before(name, standing))
@@ -182,7 +182,7 @@ def _refuse_demotion(candidate: Candidate, standing: Standing) -> None:
 def _examine(config: Config, candidate: Candidate, standing: Standing) -> tuple[RecordedRun | None, _Case]:
     """Return the run that made a version, and what speaks against the version."""
     case = _Case()
-    case.objections += [f"ledger: {fault}" for fault in standing.faults]
+    case.objections += [f"ledger: {fault}" for fault in standing.doubts]
     if candidate.verdict is not GateVerdict.PASSED:
         is_rejected = candidate.verdict is GateVerdict.REJECTED
         case.objections.append(f"gate: {'it was rejected' if is_rejected else 'it was never judged'}")
