@@ -159,8 +159,8 @@ class Lifecycle:
             )
             self.standing = self._books.read()
         elif standing.mirror_faults:
-            aside = self._put_aside()
-            said.append(f"the project's copy of the ledger was not whole: it is put aside as {aside}")
+            done = f"put aside as {self._put_aside()}" if standing.mirror else "written anew"
+            said.append(f"the project's copy of the ledger was not whole: it is {done}")
         self._settle()
         return said
 

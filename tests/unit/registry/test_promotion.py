@@ -398,6 +398,14 @@ def test_a_damaged_copy_is_put_aside(with_mlflow):
     assert disagreements(with_mlflow) == []
 
 
+def test_a_copy_that_is_gone(with_mlflow):
+    """The next move writes the project's copy anew where somebody removed it."""
+    promote(with_mlflow, 1)
+    mirror_path(with_mlflow, NAME).unlink()
+    promote(with_mlflow, 2)
+    assert disagreements(with_mlflow) == []
+
+
 def test_processes_at_once(config):
     """Processes of one project that move versions at once come one after the other, and lose nothing."""
     code = """
