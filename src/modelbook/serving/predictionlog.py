@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 0.5
 _SUFFIX = ".parquet"
+_MOST_TEXT = 100_000_000
 
 
 class Kept(NamedTuple):
@@ -48,6 +49,12 @@ class Kept(NamedTuple):
         """How many rows there are."""
         return len(self.answer.predictions)
 
+    @property
+    def text(self) -> int:
+        """How many characters of text there are in the rows."""
+        texts = (column for column in self.rows.values() if column.dtype == object)
+        return sum(sum(map(len, filter(None, column))) for column in texts)
+
 
 class PredictionLog:
     """Writes what it is given in a thread of its own; what has no place is dropped and counted.
@@ -70,7 +77,7 @@ class PredictionLog:
     ) -> None:
         self._folder, self._settings, self._on_dropped = folder, settings, on_dropped
         self._waiting: deque[Kept] = deque()
-        self._rows = 0
+        self._rows = self._text = 0
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -92,9 +99,14 @@ class PredictionLog:
 
     def keep(self, kept: Kept) -> None:
         """Take a request, unless too many wait for the disk."""
+        if not kept.size:
+            return
+        text = kept.text
         with self._lock:
-            if self._rows + kept.size <= self._settings.max_waiting_rows:
+            is_room = self._rows + kept.size <= self._settings.max_waiting_rows
+            if is_room and self._text + text <= _MOST_TEXT:
                 self._rows += kept.size
+                self._text += text
                 self._waiting.append(kept)
                 return
         self._on_dropped(kept.size)
@@ -102,8 +114,9 @@ class PredictionLog:
     def _write_regularly(self) -> None:
         enough = min(self._settings.rows_per_file, self._settings.max_waiting_rows // 2)
         while not self._is_over.wait(_LOOK_EVERY_S):
+            is_full = self._rows >= enough or self._text >= _MOST_TEXT // 2
             is_late = time.monotonic() - self._began >= self._settings.seconds_per_file
-            if is_late or self._rows >= enough:
+            if is_late or is_full:
                 self._write_waiting()
         self._write_waiting()
 
@@ -121,6 +134,7 @@ class PredictionLog:
                     PipelineLogger("serve").error(f"predictions cannot be kept: {type(error).__name__}")
             with self._lock:
                 self._rows -= rows
+                self._text -= sum(kept.text for kept in batch)
 
     def _take_batch(self) -> list[Kept]:
         """Take what goes into one file: requests on one version that asked for the same."""
@@ -148,7 +162,7 @@ class PredictionLog:
     def _clear(self) -> None:
         """Remove the oldest files beyond what all of them may take."""
         files = sorted(self._folder.glob(f"predictions_*{_SUFFIX}"), key=lambda path: path.name)
-        sizes = {path: path.stat().st_size for path in files}
+        sizes = {path: _size(path) for path in files}
         excess = sum(sizes.values()) - self._settings.max_mb * 1e6
         for path in files[:-1]:
             if excess <= 0:
@@ -181,7 +195,8 @@ def as_table(batch: list[Kept]) -> "pa.Table":
     }
     for name in batch[0].rows:
         values = np.concatenate([kept.rows[name] for kept in batch])
-        columns[free_name(name, columns)] = pa.array(values, from_pandas=True)
+        kind = pa.string() if values.dtype == object else None  # also where every value is missing
+        columns[free_name(name, columns)] = pa.array(values, kind, from_pandas=True)
     predictions = np.concatenate([kept.answer.predictions for kept in batch])
     columns[free_name("prediction", columns)] = pa.array(predictions, from_pandas=True)
     given = [kept.answer.probabilities for kept in batch if kept.answer.probabilities is not None]
@@ -193,3 +208,10 @@ def as_table(batch: list[Kept]) -> "pa.Table":
 
 def _kind(kept: Kept) -> tuple[str, str, bool]:
     return kept.model, kept.version, kept.answer.probabilities is None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another worker was quicker
+        return 0

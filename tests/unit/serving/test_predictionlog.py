@@ -13,7 +13,7 @@ import pytest
 from modelbook.config import PredictionLogConfig
 from modelbook.serving import predictionlog
 from modelbook.serving.answers import Answer
-from modelbook.serving.predictionlog import Kept, PredictionLog
+from modelbook.serving.predictionlog import Kept, PredictionLog, as_table
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -164,3 +164,42 @@ def test_many_processes_write_side_by_side(open_log, tmp_path, monkeypatch) -> N
         log.keep(request())
         log.end()
     assert len(files(tmp_path / "log")) == 2
+
+
+def test_requests_without_rows_are_not_kept(tmp_path) -> None:
+    """However many there are, nothing waits."""
+    log = PredictionLog(tmp_path, PredictionLogConfig())
+    log.keep(request(0))
+    assert not log._waiting
+
+
+def test_long_texts_are_bounded(open_log, tmp_path, *, monkeypatch) -> None:
+    """A few rows of much text have no more place than the text may take, and later ones have it again."""
+    monkeypatch.setattr(predictionlog, "_MOST_TEXT", 3)
+    log, dropped = open_log()
+    for _ in range(2):
+        log.keep(request(4))
+    until = time.monotonic() + 5
+    while log._text and time.monotonic() < until:
+        time.sleep(0.05)
+    log.keep(request(4))
+    log.end()
+    assert dropped == [4]
+    assert sum(map(len, files(tmp_path / "log"))) == 8
+
+
+def test_a_column_of_gaps_stays_one_of_text() -> None:
+    """Files of one version can be read together."""
+    kept = request()
+    kept.rows["zone"][:] = None
+    assert str(as_table([kept]).schema.field("zone").type) == "string"
+
+
+def test_a_file_that_another_worker_removed_is_no_failure(open_log, tmp_path) -> None:
+    """What was written is not counted as dropped."""
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "predictions_1.parquet").symlink_to("gone")
+    log, dropped = open_log()
+    log.keep(request())
+    log.end()
+    assert not dropped
