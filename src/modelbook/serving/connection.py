@@ -24,8 +24,8 @@ class CuttingProtocol(HttpToolsProtocol):
 
     A connection is looked at a few times in each timeout, so that a request costs no timer of its own. It is
     cut when the head or the body of a request takes longer than the timeout, when an answer is not taken
-    away at all in that time, and when a head is larger than 64 KiB. The application's lifespan says how long
-    the timeout is, as `read_timeout_s` of its state.
+    away at all in that time, and when a head, or what follows the last chunk of a body, is larger than
+    64 KiB. The application's lifespan says how long the timeout is, as `read_timeout_s` of its state.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -34,6 +34,7 @@ class CuttingProtocol(HttpToolsProtocol):
         self._waiting = _Waiting.HEAD
         self._since = self.loop.time()
         self._head_bytes = 0
+        self._has_other = False
         self._left = self._left_since = 0.0
         self._look_later()
 
@@ -44,26 +45,36 @@ class CuttingProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is more of a head than there may be."""
+        self._has_other = False
         super().data_received(data)
-        if self._waiting is _Waiting.HEAD:
+        if self._waiting is not _Waiting.NOTHING and not self._has_other:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._cut(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Expect a head."""
         super().on_message_begin()
         self._waiting, self._since, self._head_bytes = _Waiting.HEAD, self.loop.time(), 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take what a head holds, and nothing of what may follow a body: nobody asks for it."""
+        if self._waiting is _Waiting.HEAD:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Expect a body."""
-        self._waiting, self._since = _Waiting.BODY, self.loop.time()
+        self._waiting, self._since, self._head_bytes = _Waiting.BODY, self.loop.time(), 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body, whose size the application bounds."""
+        self._has_other, self._head_bytes = True, 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Expect nothing: the next request has its own time."""
-        self._waiting = _Waiting.NOTHING
+        self._waiting, self._has_other = _Waiting.NOTHING, True
         super().on_message_complete()
 
     def _look_later(self) -> None:
@@ -74,13 +85,18 @@ class CuttingProtocol(HttpToolsProtocol):
             return
         now = self.loop.time()
         if self._waiting is not _Waiting.NOTHING and now - self._since > self._timeout_s + _GRACE_S:
-            if self._waiting is _Waiting.HEAD or not self.cycle.response_started:
-                self.transport.write(_TOO_SLOW)
-            self.transport.close()
+            self._cut(_TOO_SLOW)
         elif self._is_stuck(now):
             self.transport.abort()
         else:
             self._look_later()
+
+    def _cut(self, answer: bytes) -> None:
+        """End the connection, with an answer where it cannot be taken for that to a former request."""
+        cycle, is_head = self.cycle, self._waiting is _Waiting.HEAD
+        if cycle is None or (cycle.response_complete if is_head else not cycle.response_started):
+            self.transport.write(answer)
+        self.transport.close()
 
     def _is_stuck(self, now: float) -> bool:
         """Return whether nothing of an answer was taken away for as long as the timeout."""

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from modelbook.config import Config
+from modelbook.serving import connection
 from modelbook.serving.app import make_app
 from modelbook.serving.connection import CuttingProtocol
 from modelbook.serving.current import Current, Serving
@@ -106,6 +107,32 @@ def test_a_head_without_end_is_refused(port) -> None:
     """What a head may hold is bounded."""
     answer, _ = talk(port, HEAD + b"x-a: " + b"a" * 70_000)
     assert answer.startswith(b"HTTP/1.1 431")
+
+
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)
+
+
+def test_what_follows_a_body_is_no_head(port) -> None:
+    """Headers after the last chunk are not taken for those of the request."""
+    answer, _ = talk(port, CHUNKED + b"x-request-id: late\r\n\r\nGET /")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"late" not in answer
+
+
+def test_what_follows_a_body_has_an_end(port) -> None:
+    """It is bounded as a head is, in one header or in many."""
+    for more in (b"x-a: " + b"a" * 70_000, b"x-a: a\r\n" * 10_000):
+        answer, _ = talk(port, CHUNKED, more, pause_s=0.05)
+        assert answer.startswith(b"HTTP/1.1 431")
+
+
+def test_a_body_is_no_part_of_the_next_head(port, monkeypatch) -> None:
+    """A large body that comes together with the beginning of another request is answered."""
+    monkeypatch.setattr(connection, "_HEAD_BYTES", 1_000)
+    body = BODY + b" " * 3_000
+    answer, _ = talk(port, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body + b"GET /li")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 431" not in answer
 
 
 def test_an_answer_that_is_not_taken_away_is_cut(make_runtime) -> None:
