@@ -1,16 +1,19 @@
 """From the bytes of a request to the bytes of the answer, for one version of a model."""
 
+import time
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from modelbook.serving.current import Serving
-from modelbook.serving.pool import PooledRuntime
+from modelbook.serving.pool import PooledRuntime, TooLongError
 from modelbook.serving.protocol import Given, read_body
 from modelbook.serving.refusal import RequestRefusedError
 from modelbook.serving.rows import RowReader
 from modelbook.serving.runtime import Answer, Rows, Runtime
+
+_ROWS_AT_ONCE = 8_192  # nothing ends what works in this process: it looks at the clock between so many
 
 
 class Asked(NamedTuple):
@@ -63,19 +66,34 @@ class Predictor:
 
         Args:
             asked: What is asked.
-            until: When a model in other processes is ended, as a time of `time.monotonic`.
+            until: When the model is ended, as a time of `time.monotonic`.
 
         Raises:
             TooLongError: It was ended.
             RequestRefusedError: The model has no probabilities.
             ModelbookError: The model does not take the rows, or failed.
         """
+        wanted = asked.has_probabilities
         if until is not None and isinstance(self.runtime, PooledRuntime):
-            wanted = asked.has_probabilities
             answer = self.runtime.predict_until(until, asked.rows, with_probabilities=wanted)
+        elif until is not None and asked.rows_asked > _ROWS_AT_ONCE:
+            answer = self._predict_in_parts(asked, until)
         else:
-            answer = self.runtime.predict(asked.rows, with_probabilities=asked.has_probabilities)
-        return Predicted(to_json(answer, has_probabilities=asked.has_probabilities), asked, answer)
+            answer = self.runtime.predict(asked.rows, with_probabilities=wanted)
+        return Predicted(to_json(answer, has_probabilities=wanted), asked, answer)
+
+    def _predict_in_parts(self, asked: Asked, until: float) -> Answer:
+        parts = []
+        for start in range(0, asked.rows_asked, _ROWS_AT_ONCE):
+            if time.monotonic() >= until:
+                raise TooLongError("the model did not answer in time")
+            rows = {name: values[start : start + _ROWS_AT_ONCE] for name, values in asked.rows.items()}
+            parts.append(self.runtime.predict(rows, with_probabilities=asked.has_probabilities))
+        probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+        return Answer(
+            np.concatenate([part.predictions for part in parts]),
+            np.concatenate(probabilities) if probabilities else None,
+        )
 
     def _wants_probabilities(self, given: Given) -> bool:
         if given.method == "predict":
