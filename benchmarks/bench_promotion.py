@@ -78,7 +78,7 @@ def measure(project: Path, name: str, rounds: int) -> dict[str, tuple[Samples, .
     }
     found = {}
     for what, (module, champion, words) in moves.items():
-        started = STARTING.format(imported=f"modelbook.pipeline.{module}", name=name)
+        started = STARTING.format(imported=f"modelbook.pipeline.lifecycle.{module}", name=name)
         found[what] = in_turns(
             Command([MODELBOOK, *words], project, partial(reset, project, champion)),
             Command([sys.executable, "-c", started], project),
