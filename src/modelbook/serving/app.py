@@ -16,7 +16,7 @@ from modelbook.logs import now
 from modelbook.serving.accesslog import AccessLog
 from modelbook.serving.connection import READ_TIMEOUT
 from modelbook.serving.current import Current, Serving
-from modelbook.serving.door import Door
+from modelbook.serving.door import REQUEST_ID, Door
 from modelbook.serving.invocations import Invocations, Keep
 from modelbook.serving.page import POLICY, as_page
 from modelbook.serving.prediction import Predicted
@@ -163,8 +163,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     what = {404: "there is nothing here", 405: "this is asked for in another way"}.get(status, "refused")
     headers = getattr(error, "headers", None)
     refusal = RequestRefusedError(what, status=status)
-    request_id = request.headers.get("x-request-id", "")
-    return Response(refusal.body(request_id), status_code=status, media_type=_JSON, headers=headers)
+    content = refusal.body(request.scope[REQUEST_ID])
+    return Response(content, status_code=status, media_type=_JSON, headers=headers)
 
 
 async def _count(telemetry: Telemetry) -> None:

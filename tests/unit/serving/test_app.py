@@ -119,6 +119,16 @@ def test_every_answer_names_the_version(ask, path, *, status, text) -> None:
     assert text is None or answer.text == text
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/elsewhere"), ("POST", "/livez"), ("PUT", "/invocations")]
+)
+@pytest.mark.parametrize("headers", [{}, {"x-request-id": "not one word"}, {"x-request-id": "abc-1"}])
+def test_a_refusal_is_called_by_one_name(ask, method, path, *, headers) -> None:
+    """The body names the request as the header does, also where the client gave it no name, or an ill one."""
+    answer = ask().request(method, path, headers=headers)
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
 def test_rows_are_posted(ask) -> None:
     """Another method is refused, and the right one named."""
     answer = ask().get("/invocations")
