@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from typing import Any
@@ -114,5 +115,6 @@ def _forget_dead(folder: Path) -> None:
         pid = int(path.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
-            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+        except (ProcessLookupError, PermissionError):  # a process of somebody else's is no worker
+            with suppress(FileNotFoundError):  # another worker was quicker
+                mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from modelbook.serving import telemetry
+
 WORKER = """
 import os, sys
 from modelbook.serving.current import Current, Serving
@@ -37,3 +41,27 @@ def test_any_worker_tells_the_counts_of_all(tmp_path) -> None:
     assert "modelbook_request_rows_sum 6.0" in page
     assert 'modelbook_model_workers{kind="compiled",name="houses",version="2"} 1.0' in page
     assert 'version="1"' not in page
+
+
+@pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
+def test_a_gauge_of_a_process_that_is_no_worker_is_removed(tmp_path, monkeypatch, error) -> None:
+    """The number of a worker that is gone may be that of somebody else's process by now."""
+
+    def kill(*_words) -> None:
+        raise error
+
+    monkeypatch.setattr(telemetry.os, "kill", kill)
+    (tmp_path / "gauge_livesum_7.db").touch()
+    telemetry._forget_dead(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_worker_may_be_quicker(tmp_path, monkeypatch) -> None:
+    """Two that are asked at once forget the same process."""
+
+    def gone(*_words) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(telemetry, "mark_process_dead", gone)
+    (tmp_path / f"gauge_livesum_{2**22 + 1}.db").touch()
+    telemetry._forget_dead(tmp_path)
