@@ -1,4 +1,4 @@
-"""CSV in a request, its cells read as the values that JSON would have: as training reads a file."""
+"""CSV in a request, its cells read as training reads a file, but times as in JSON: by ISO 8601 alone."""
 
 import csv
 import math
