@@ -2,12 +2,15 @@
 
 import re
 import shutil
+from datetime import timedelta
 
 import orjson
 import polars as pl
 import pytest
 
+from modelbook.records import GateVerdict, RunMetadata
 from modelbook.registry.registry import ModelRegistry
+from modelbook.tracking.journal import keep_run, kept_evaluation, kept_runs
 
 SETTINGS = (
     {"model.hyperparameters.random_forest.max_depth": "1"},
@@ -151,6 +154,25 @@ def test_without_a_verdict(project, tell, name):
     assert (code, error["got"]) == (4, "gate: it was rejected")
     code, done = tell(*words(name, "2", "staging"), "--force", "--reason", "we know")
     assert (code, done["forced"]) == (0, ["gate: it was rejected"])
+
+
+@pytest.mark.parametrize("mlflow", ["true", "false"])
+def test_a_later_run_of_the_same_model_was_rejected(project, tell, *, name, mlflow):
+    """What the gate said last of a model counts, whichever run made it, and whatever the store knows."""
+    run = next(run for run in kept_runs(project.config) if run.model.digest == digest_in(project))
+    later = run.model_copy(update={"uid": "later", "started_at": run.started_at + timedelta(hours=1)})
+    kept = kept_evaluation(project.config, run.uid)
+    gate = kept.gate.model_copy(update={"verdict": GateVerdict.REJECTED})
+    evaluation = kept.model_copy(update={"uid": "later", "gate": gate})
+    keep_run(project.config, later, evaluation=evaluation, report="")
+    project.set({"training.enable_mlflow": mlflow})
+    code, error = tell(*words(name, "current", "staging"))
+    assert code == 4
+    assert error["got"].startswith("gate: it was rejected")
+
+
+def digest_in(project):
+    return RunMetadata.read(project.root / "models/metadata.json").model.digest
 
 
 @pytest.mark.parametrize("place", ["mlflow", "local"])

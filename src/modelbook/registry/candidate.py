@@ -14,7 +14,7 @@ from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.stored import verify_stored
 from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG
-from modelbook.tracking.journal import kept_evaluation
+from modelbook.tracking.journal import last_verdict
 from modelbook.tracking.store import open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
@@ -32,7 +32,7 @@ class Candidate:
         local: The local registry's entry, where there is one.
         digest: The digest of its fitted state, as recorded.
         run_id: The run that made it.
-        verdicts: What the gate said, of the version and of the run that made it.
+        verdicts: What the gate said: of the version, of the run that made it, and last in the journal.
         run_tags: The tags of that run, where MLflow has them.
     """
 
@@ -80,12 +80,13 @@ def find_candidate(config: Config, name: str, version: str) -> Candidate:
     known = local or next(
         (entry for entry in ModelRegistry(config).versions(name) if entry.mlflow_version == number), None
     )
-    said = (remote.tags.get(GATE_TAG), run_tags.get(GATE_TAG))
+    digest = remote.tags.get(DIGEST_TAG)
+    said = (remote.tags.get(GATE_TAG), run_tags.get(GATE_TAG), last_verdict(config, digest))
     return Candidate(
         name=name,
         version=str(remote.version),
         local=known,
-        digest=remote.tags.get(DIGEST_TAG),
+        digest=digest,
         run_id=remote.run_id or None,
         verdicts=frozenset(_verdict(verdict) for verdict in said if verdict),
         run_tags=run_tags,
@@ -141,14 +142,15 @@ def _verdict(text: str) -> GateVerdict:
 
 
 def _kept_here(config: Config, entry: ModelVersion) -> Candidate:
-    evaluation = kept_evaluation(config, entry.uid) if entry.uid else None
+    digest = entry.model.digest if entry.model else None
+    verdict = last_verdict(config, digest)
     return Candidate(
         name=entry.name,
         version=entry.version,
         local=entry,
-        digest=entry.model.digest if entry.model else None,
+        digest=digest,
         run_id=entry.run_id,
-        verdicts=frozenset({entry.gate, *([evaluation.gate.verdict] if evaluation else [])}),
+        verdicts=frozenset({entry.gate, verdict or entry.gate}),
     )
 
 

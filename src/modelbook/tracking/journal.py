@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from modelbook.config import Config
 from modelbook.files import link_or_copy, write_whole
 from modelbook.logs import PipelineLogger
-from modelbook.records import EvaluationReport, RunMetadata
+from modelbook.records import EvaluationReport, GateVerdict, RunMetadata
 
 FOLDER = "logs/runs"
 METADATA_FILE = "metadata.json"
@@ -58,6 +58,14 @@ def kept_evaluation(config: Config, uid: str) -> EvaluationReport | None:
     """Return what was said of a run, where the journal has it."""
     path = config.path(FOLDER) / uid / EVALUATION_FILE
     return EvaluationReport.read(path) if path.is_file() else None
+
+
+def last_verdict(config: Config, digest: str | None) -> GateVerdict | None:
+    """Return what the gate said last of a model, whichever run made it; None where nobody knows."""
+    runs = (run for run in kept_runs(config) if run.model.digest == digest)
+    kept = filter(None, (kept_evaluation(config, run.uid) for run in runs))
+    verdicts = (evaluation.gate.verdict for evaluation in kept)
+    return next((verdict for verdict in verdicts if verdict is not GateVerdict.NONE), None)
 
 
 def run_before(config: Config, metadata: RunMetadata) -> RunMetadata | None:
