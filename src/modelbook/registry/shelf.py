@@ -57,16 +57,20 @@ class Shelf:
         return self.folder / _BUNDLES / digest
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, *, timeout_s: float = -1) -> Iterator[None]:
         """Be the only process that makes or removes bundles, after waiting for whoever is at it.
 
+        Args:
+            timeout_s: How long to wait; for as long as it takes where it is negative.
+
         Raises:
+            Timeout: Somebody was at it for longer.
             StorageError: The folder cannot be written.
         """
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
-            lock.acquire()
+            lock.acquire(timeout=timeout_s)
         try:
             yield
         finally:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
+from filelock import Timeout
+
 from modelbook.config import Config
 from modelbook.errors import ModelbookError, ModelRefusedError, NotFoundError, TrackingStoreError
 from modelbook.logs import PipelineLogger, now
@@ -16,7 +18,7 @@ from modelbook.registry.reference import Reference
 from modelbook.registry.shelf import Remembered, Shelf
 from modelbook.registry.wanted import Wanted, find_kept, find_wanted
 from modelbook.serving.current import Current, Serving
-from modelbook.serving.manifest import read_manifest
+from modelbook.serving.manifest import read_manifest, refused
 from modelbook.serving.pool import close_runtime, open_served
 from modelbook.serving.prepare import prepare
 from modelbook.serving.runtime import Runtime, check_golden
@@ -149,14 +151,20 @@ class Follower:
         try:
             if former is not None:
                 check_successor(former, runtime.record)
-            check_golden(runtime)
         except ModelRefusedError:
             close_runtime(runtime)
             raise
         return runtime
 
     def _open(self, folder: Path) -> Runtime:
-        return open_served(folder, processes=self._config.serving.model_processes)
+        runtime = open_served(folder, processes=self._config.serving.model_processes)
+        try:
+            _check_digest(runtime, folder)
+            check_golden(runtime)
+        except BaseException:
+            close_runtime(runtime)
+            raise
+        return runtime
 
     def _former(self) -> ModelRecord | None:
         """Return the record of what answers, or of what did before a worker of this server died."""
@@ -185,7 +193,8 @@ class Follower:
         )
         try:
             self._shelf.remember(self._reference, note)
-            with self._shelf.alone():
+            # Whoever makes a bundle meanwhile may take minutes; it is cleared the next time.
+            with suppress(Timeout), self._shelf.alone(timeout_s=0):
                 self._shelf.clear(besides=[note.digest])
         except ModelbookError as error:
             self._log.warning(f"which version answers cannot be noted: {_reason(error)}")
@@ -226,12 +235,15 @@ def make_ready(config: Config, reference: Reference) -> Wanted:
         NotFoundError: There is no such version.
         ModelRefusedError: It is not what was recorded, and no other was verified before.
         TrackingStoreError: The store cannot be used, and no version was verified before.
-        StorageError: The project's folder cannot be written or the disk is full.
+        StorageError: The project's folder cannot be written or the disk is full, likewise.
+        ModelbookError: Making it ready failed otherwise, likewise.
     """
     try:
         wanted = find_wanted(config, reference)
         prepare(config, wanted)
-    except (ModelRefusedError, TrackingStoreError) as error:
+    except NotFoundError:
+        raise
+    except ModelbookError as error:
         PipelineLogger("serve").warning(_reason(error))
         try:
             wanted = find_last(config, reference)
@@ -239,6 +251,11 @@ def make_ready(config: Config, reference: Reference) -> Wanted:
         except ModelbookError:
             raise error from None
     return wanted
+
+
+def _check_digest(runtime: Runtime, folder: Path) -> None:
+    if (digest := runtime.record.digest) != folder.name:
+        raise refused(folder, f"it is of the model {digest[:12]}")
 
 
 def _unpromoted(reference: Reference, wanted: Wanted) -> str | None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from modelbook.config import ColumnType
 from modelbook.records import ModelRecord, Record
 from modelbook.serving.answers import Answer, Rows
-from modelbook.serving.manifest import GOLDEN
+from modelbook.serving.manifest import GOLDEN, refused
 
 _MOST_ROWS = 100
 
@@ -52,9 +53,16 @@ def keep_golden(rows: Rows, answer: Answer, record: ModelRecord) -> Golden:
 
 
 def read_golden(folder: Path) -> Golden | None:
-    """Return the golden rows of a bundle, where it has some."""
+    """Return the golden rows of a bundle, where it has some.
+
+    Raises:
+        ModelRefusedError: Another version of Modelbook wrote them.
+    """
     path = folder / GOLDEN
-    return Golden.read(path) if path.is_file() else None
+    try:
+        return Golden.read(path) if path.is_file() else None
+    except ValidationError:
+        raise refused(folder, f"{GOLDEN} cannot be read by this version of Modelbook") from None
 
 
 def _values(column: npt.NDArray[Any], kind: ColumnType) -> list[Any]:

@@ -101,29 +101,35 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise NotFoundError("there is no bundle of a model", where=str(folder)) from None
     if hashlib.sha256(content).hexdigest() != recorded:
-        raise _refused(folder, f"{MANIFEST} is another")
+        raise refused(folder, f"{MANIFEST} is another")
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError:
-        raise _refused(folder, f"{MANIFEST} cannot be read by this version of Modelbook") from None
+        raise refused(folder, f"{MANIFEST} cannot be read by this version of Modelbook") from None
     found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
     if unlike := sorted(found.keys() ^ manifest.files.keys()):
-        raise _refused(folder, f"missing, or not listed: {', '.join(unlike)}")
+        raise refused(folder, f"missing, or not listed: {', '.join(unlike)}")
     if others := [name for name, path in found.items() if file_hash(path) != manifest.files[name]]:
-        raise _refused(folder, f"not as they were: {', '.join(sorted(others))}")
+        raise refused(folder, f"not as they were: {', '.join(sorted(others))}")
     return manifest
 
 
-def _files(folder: Path) -> list[Path]:
-    own = {folder / MANIFEST, folder / MANIFEST_HASH}
-    parts = (path for path in sorted(folder.rglob("*")) if path not in own and path.is_file())
-    return [path for path in parts if "__pycache__" not in path.parts]
+def refused(folder: Path, got: str) -> ModelRefusedError:
+    """Return the error of a bundle that is not what it should be.
 
-
-def _refused(folder: Path, got: str) -> ModelRefusedError:
+    Example:
+        >>> refused(Path("bundle"), "golden.json is another").got
+        'golden.json is another'
+    """
     return ModelRefusedError(
         "the bundle of a model is not what was written",
         where=str(folder),
         got=got,
         hint="remove the folder: it is made again from the registered model",
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    own = {folder / MANIFEST, folder / MANIFEST_HASH}
+    parts = (path for path in sorted(folder.rglob("*")) if path not in own and path.is_file())
+    return [path for path in parts if "__pycache__" not in path.parts]

@@ -1,8 +1,11 @@
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from modelbook.config import load_config
-from modelbook.errors import ModelRefusedError, NotFoundError, StoreAwayError
+from modelbook.errors import ModelbookError, ModelRefusedError, NotFoundError, StoreAwayError
 from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.shelf import Shelf
 from modelbook.registry.wanted import digest_of, find_wanted, parse_wanted
@@ -11,7 +14,7 @@ from modelbook.serving.current import Current
 from modelbook.serving.follow import Follower, make_ready
 from modelbook.serving.golden import Golden
 from modelbook.serving.making import Order, make
-from modelbook.serving.manifest import GOLDEN, Manifest, seal
+from modelbook.serving.manifest import COMPILED, GOLDEN, Manifest, seal
 
 ROW = {"area": np.array([100.0]), "rooms": np.array([4.0]), "town": np.array(["Porto"], dtype=object)}
 
@@ -155,21 +158,103 @@ def test_a_bad_version_at_the_start(scene):
     assert make_ready(scene.config, parse_wanted(scene.name)).version == scene.first
 
 
-def test_a_version_that_answers_otherwise(scene):
-    """A version that does not say of its golden rows what it said when it was recorded is not let in."""
-    scene.stage(second="Production")
-    scene.look()
-    folder = Shelf(scene.config).bundle(scene.current.serving.runtime.record.digest)
+def change_golden(folder):
+    """Let a bundle ask for other answers than those of its model."""
     golden = Golden.read(folder / GOLDEN)
     others = tuple(value + 1000 for value in golden.predictions)
     golden.model_copy(update={"predictions": others}).write(folder / GOLDEN)
+    seal_again(folder)
+
+
+def seal_again(folder):
+    """Let a bundle be believed as it is."""
     seal(folder, Manifest.read(folder / "bundle.json").model_copy(update={"files": {}}))
+
+
+def test_a_version_that_answers_otherwise(scene, monkeypatch):
+    """A version that does not say of its golden rows what it said when it was recorded is not let in."""
     scene.stage(first="Production")
-    assert scene.look() == scene.first
+    scene.look()
+    prepare = follow.prepare
+
+    def prepare_otherwise(config, wanted, **words):
+        digest = prepare(config, wanted, **words)
+        change_golden(Shelf(config).bundle(digest))
+        return digest
+
+    monkeypatch.setattr(follow, "prepare", prepare_otherwise)
     scene.stage(second="Production")
     assert scene.look() == scene.first
     assert "does not answer as it did when it was recorded" in scene.current.problem
     assert scene.current.rejected == 1
+
+
+def write_nothing_known(folder, name):
+    """Let a file of a bundle be what another version of Modelbook writes."""
+    (folder / name).unlink()
+    (folder / name).write_text("{}")
+    seal_again(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_golden,
+        lambda folder: write_nothing_known(folder, GOLDEN),
+        lambda folder: write_nothing_known(folder, COMPILED),
+    ],
+    ids=["answers", "golden", "compiled"],
+)
+def test_a_bundle_of_another_time_is_made_again(scene, made, change):
+    """A bundle that an upgrade left behind, or by which its model answers otherwise, keeps no server away."""
+    scene.stage(first="Production")
+    scene.look()
+    change(Shelf(scene.config).bundle(scene.current.serving.runtime.record.digest))
+    scene.start(server="b2")
+    assert scene.look() == scene.first
+    assert made == [scene.first, scene.first]
+
+
+def test_a_bundle_of_another_model_is_made_again(scene, made):
+    """What lies under a digest is the model of that digest, or it does not answer."""
+    scene.stage(first="Production")
+    scene.look()
+    first = Shelf(scene.config).bundle(scene.current.serving.runtime.record.digest)
+    scene.stage(second="Production")
+    digest = digest_of(find_wanted(scene.config, parse_wanted(scene.name)))
+    shutil.copytree(first, Shelf(scene.config).bundle(digest))
+    assert scene.look() == scene.second
+    assert scene.current.serving.runtime.record.digest == digest
+    assert made == [scene.first, scene.second]
+
+
+def test_a_version_whose_making_fails_at_the_start(scene, monkeypatch):
+    """Whatever ends the making, the last verified version answers; where there is none, it is said why."""
+
+    def crash(_config, wanted, **_words):
+        if wanted.version == scene.second:
+            raise ModelbookError("the process ended without an answer", got="signal 9")
+
+    monkeypatch.setattr(follow, "find_last", lambda *_: find_wanted(scene.config, scene.kept))
+    scene.kept = parse_wanted(f"{scene.name}/{scene.first}")
+    monkeypatch.setattr(follow, "prepare", crash)
+    scene.stage(second="Production")
+    assert make_ready(scene.config, parse_wanted(scene.name)).version == scene.first
+    scene.kept = parse_wanted("nobody")
+    with pytest.raises(ModelbookError, match="without an answer"):
+        make_ready(scene.config, parse_wanted(scene.name))
+
+
+def test_who_makes_a_bundle_holds_up_no_other_version(scene):
+    """Old bundles are cleared when nobody is at them, and nobody waits for that."""
+    scene.stage(first="Production")
+    scene.look()
+    scene.stage(second="Production")
+    scene.look()
+    scene.stage(first="Production")
+    with Shelf(scene.config).alone(), ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(scene.look)
+        assert looking.result(20) == scene.first
 
 
 def test_other_columns_need_a_new_start(scene):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from modelbook.serving.answers import Answer, Rows
 from modelbook.serving.compiled.arrays import ArrayFolder
@@ -11,7 +12,7 @@ from modelbook.serving.compiled.estimators import Place, open_estimator
 from modelbook.serving.compiled.features import Features
 from modelbook.serving.compiled.plan import ModelPlan
 from modelbook.serving.golden import Golden
-from modelbook.serving.manifest import ARRAYS, COMPILED, Kind, Manifest
+from modelbook.serving.manifest import ARRAYS, COMPILED, Kind, Manifest, refused
 
 
 class CompiledRuntime:
@@ -62,8 +63,15 @@ class CompiledRuntime:
 def open_compiled(
     folder: Path, manifest: Manifest, *, golden: Golden | None = None, threads: int = 1
 ) -> CompiledRuntime:
-    """Return the compiled model of a bundle, whose files were checked before."""
-    plan = ModelPlan.model_validate_json((folder / COMPILED).read_bytes())
+    """Return the compiled model of a bundle, whose files were checked before.
+
+    Raises:
+        ModelRefusedError: Another version of Modelbook wrote it.
+    """
+    try:
+        plan = ModelPlan.model_validate_json((folder / COMPILED).read_bytes())
+    except ValidationError:
+        raise refused(folder, f"{COMPILED} cannot be read by this version of Modelbook") from None
     return CompiledRuntime(
         plan, ArrayFolder(folder / ARRAYS), manifest=manifest, golden=golden, threads=threads
     )
