@@ -129,6 +129,7 @@ def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # a client says who it is by its address alone
         backlog=_BACKLOG,
         timeout_graceful_shutdown=int(GRACE_S),
         timeout_worker_healthcheck=_HEALTH_S,

@@ -95,7 +95,7 @@ def add_line(client: "MlflowClient", name: str, *, number: int, line: str, exper
             raise
         return False
     # Of two that begin a ledger at once, one has written into what is no ledger.
-    return client.get_registered_model(name).tags.get(_RUN_TAG) == run_id
+    return bool(client.get_registered_model(name).tags.get(_RUN_TAG) == run_id)
 
 
 def set_stages(
