@@ -55,6 +55,7 @@ def make_app(current: Current, settings: Config) -> Door:
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         with _written(writers):
+            invocations.begin()
             counting = asyncio.create_task(_count(telemetry))
             yield {READ_TIMEOUT: serving.read_timeout_s}
             counting.cancel()

@@ -51,9 +51,13 @@ class Invocations:
         self._settings = settings
         self._telemetry = telemetry
         self._keep = keep
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
-        self._waiting_threads = ThreadPoolExecutor(settings.model_processes, thread_name_prefix="await")
         self._predictor: Predictor | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Have threads for work; they start when there is some."""
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
+        self._waiting_threads = ThreadPoolExecutor(self._settings.model_processes, thread_name_prefix="await")
 
     async def answer(
         self, method: str, headers: Mapping[bytes, bytes], *, receive: Receive, noted: Noted

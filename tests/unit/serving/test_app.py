@@ -62,6 +62,16 @@ def test_rows_are_answered(ask, make_runtime, kind, *, rows) -> None:
     assert answer.json() == {"predictions": [6.0] * rows}
 
 
+def test_what_ended_may_begin_again(make_runtime) -> None:
+    """An application that is started a second time answers many rows as it did the first time."""
+    current = Current()
+    current.swap(Serving(make_runtime(), "houses", "7"))
+    app = make_app(current, Config(serving={"access_log": False}))
+    for _ in range(2):
+        with TestClient(app, base_url="http://localhost") as client:
+            assert post(client, {"instances": [{"rooms": 3, "zone": "a"}] * 5000}).status_code == 200
+
+
 def test_no_rows_are_answered(ask) -> None:
     """A table may be empty."""
     assert post(ask(), {"instances": []}).json() == {"predictions": []}
