@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from modelbook.errors import ConfigError, ModelbookError, NotFoundError, StorageError, UsageError
-from modelbook.pipeline import trials as trials_module
 from modelbook.pipeline.reproduction.reproduce import reproduce_run
+from modelbook.pipeline.sweeps import trials as trials_module
 from modelbook.pipeline.sweeps.recorder import kept_trial
 from modelbook.pipeline.sweeps.records import TrialRecord
 from modelbook.pipeline.sweeps.space import as_space, parse_grid

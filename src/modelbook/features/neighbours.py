@@ -21,6 +21,7 @@ Flags = npt.NDArray[np.bool_]
 
 _KM_PER_DEGREE = 111.195  # a sphere of 6,371 km: its circumference over 360
 _TURN = 360.0
+_FARTHEST_KM = 1e30  # what is farther is no place, and may leave the range of float32
 _FOLDS = 10
 _CHUNK_ROWS = 16_384
 _SCALE_ROWS = 10_000
@@ -165,7 +166,7 @@ class Geography(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit
         flat = np.stack(
             [around * (narrowing * _KM_PER_DEGREE), (north - middle_north) * _KM_PER_DEGREE], axis=1
         )
-        has_place: Flags = ~np.isnan(flat[:, 0] + flat[:, 1])
+        has_place: Flags = np.abs(flat).max(axis=1) <= _FARTHEST_KM
         flat[~has_place] = np.nan
         return flat, has_place
 

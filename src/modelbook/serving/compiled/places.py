@@ -11,12 +11,12 @@ from modelbook.serving.compiled.arrays import ArrayFolder
 from modelbook.serving.compiled.bounds import check_places
 from modelbook.serving.compiled.kernel import machine_code
 from modelbook.serving.compiled.plan import PlacesPlan
-from modelbook.serving.compiled.program import LARGEST
 
 Floats = npt.NDArray[np.float64]
 
 _KM_PER_DEGREE = 111.195  # as in features/neighbours.py
 _TURN = 360.0
+_FARTHEST_KM = 1e30
 
 
 class Places:
@@ -79,14 +79,11 @@ def _lay_flat(values: Any, axes: Any, origin: Any) -> Any:
     flat = np.empty((len(values), 2))
     for row in range(len(values)):
         north, east = values[row, axes[0]], values[row, axes[1]]
-        if abs(north) > LARGEST:
-            north = np.nan
-        if abs(east) > LARGEST:
-            east = np.nan
         around = (east - origin[1] + _TURN / 2) % _TURN - _TURN / 2
         flat[row, 0] = around * (origin[2] * _KM_PER_DEGREE)
         flat[row, 1] = (north - origin[0]) * _KM_PER_DEGREE
-        if np.isnan(flat[row, 0] + flat[row, 1]):
+        is_near = abs(flat[row, 0]) <= _FARTHEST_KM and abs(flat[row, 1]) <= _FARTHEST_KM
+        if not is_near:  # nor is what is no number
             flat[row] = np.nan
     return flat
 
