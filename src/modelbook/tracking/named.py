@@ -12,10 +12,18 @@ from functools import partial
 from typing import Any
 
 from modelbook.config import Config, mask_password
-from modelbook.errors import StoreAwayError, TrackingStoreError
+from modelbook.errors import StoreAwayError
 from modelbook.tracking.patience import within
 from modelbook.tracking.rest import ask_server
-from modelbook.tracking.store import PATIENCE_S, is_remote, name_filter, probe, read_only, sqlite_path
+from modelbook.tracking.store import (
+    PATIENCE_S,
+    is_remote,
+    name_filter,
+    no_driver,
+    probe,
+    read_only,
+    sqlite_path,
+)
 from modelbook.tracking.versions import DIGEST_TAG
 
 _THERE = "FROM model_versions WHERE current_stage <> 'Deleted_Internal' AND name = :name"
@@ -129,12 +137,7 @@ def _database_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise TrackingStoreError(
-            "the database's driver is not installed",
-            where=mask_password(uri),
-            got=str(error),
-            hint="install it, or name another driver: postgresql+psycopg2://…",
-        ) from error
+        raise no_driver(uri, error) from error
     except Exception as error:
         if not isinstance(error, sqlite3.Error) and not type(error).__module__.startswith("sqlalchemy."):
             raise

@@ -139,12 +139,17 @@ def _engine(uri: str) -> Any:
     try:
         return create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
     except ImportError as error:
-        raise TrackingStoreError(
-            "the database's driver is not installed",
-            where=mask_password(uri),
-            got=str(error),
-            hint="install it, or name another driver: postgresql+psycopg2://…",
-        ) from error
+        raise no_driver(uri, error) from error
+
+
+def no_driver(uri: str, error: ImportError) -> TrackingStoreError:
+    """Return what to say of a database that nothing is installed to talk to."""
+    return TrackingStoreError(
+        "the database's driver is not installed",
+        where=mask_password(uri),
+        got=str(error),
+        hint="install it, or name another driver: postgresql+psycopg2://…",
+    )
 
 
 def _is_database(uri: str) -> bool:
