@@ -39,7 +39,11 @@ class _Blend(BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
         chosen = [(member, weight) for (_, member), weight in zip(self.members, self.weights, strict=True)]
         wanted = [clone(member) for member, weight in chosen if weight]
         share = max(1, self.n_jobs // len(chosen))
-        with ThreadPoolExecutor(self.n_jobs, initializer=threadpool_limits, initargs=(share,)) as pool:
+        # OpenMP's limit is a thread's own, that of BLAS is everybody's, and is put back.
+        with (
+            threadpool_limits(share),
+            ThreadPoolExecutor(self.n_jobs, initializer=threadpool_limits, initargs=(share,)) as pool,
+        ):
             self.fitted_ = list(pool.map(lambda member: member.fit(X, y), wanted))
         self.fitted_weights_ = np.array([weight for _, weight in chosen if weight], dtype=np.float64)
         return self
