@@ -169,6 +169,19 @@ def test_a_later_run_of_the_same_model_was_rejected(project, tell, *, name, mlfl
     code, error = tell(*words(name, "current", "staging"))
     assert code == 4
     assert error["got"].startswith("gate: it was rejected")
+    digest = digest_in(project)
+    assert {one["gate"] for one in tell("models", name)[1] if one["digest"] == digest} == {"rejected"}
+
+
+def test_another_clone_rejected_the_same_model(project, tell, name):
+    """A later run of the same model that another clone recorded counts."""
+    version = project.client.get_model_version(name, "1")
+    first = project.client.get_run(version.run_id)
+    tags = {"modelbook.model_digest": version.tags["modelbook.model_digest"], "modelbook.gate": "rejected"}
+    later = first.info.start_time + 60_000
+    project.client.create_run(first.info.experiment_id, start_time=later, tags=tags)
+    code, error = tell(*words(name, "1", "staging"))
+    assert (code, error["got"]) == (4, "gate: it was rejected")
 
 
 def digest_in(project):

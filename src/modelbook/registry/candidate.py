@@ -1,5 +1,6 @@
 """A version that somebody wants to move: which one it is, and what is on record of it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,12 +15,16 @@ from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.stored import verify_stored
 from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG
-from modelbook.tracking.journal import last_verdict
+from modelbook.tracking.journal import last_verdicts
 from modelbook.tracking.store import open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion as MLflowVersion
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Candidate:
         local: The local registry's entry, where there is one.
         digest: The digest of its fitted state, as recorded.
         run_id: The run that made it.
-        verdicts: What the gate said: of the version, of the run that made it, and last in the journal.
+        verdicts: What the gate said: of the version, of the run that made it, and of the run that made the
+            same model last, in the store and in the journal.
         run_tags: The tags of that run, where MLflow has them.
     """
 
@@ -76,12 +82,17 @@ def find_candidate(config: Config, name: str, version: str) -> Candidate:
             where=f"{name}/{version}",
             hint="`modelbook sync` delivers what waits, and `modelbook run` registers what the store lacks",
         )
-    remote, run_tags = _in_mlflow(config, name, number)
+    remote, run_tags, judged = _in_mlflow(config, name, number)
     known = local or next(
         (entry for entry in ModelRegistry(config).versions(name) if entry.mlflow_version == number), None
     )
     digest = remote.tags.get(DIGEST_TAG)
-    said = (remote.tags.get(GATE_TAG), run_tags.get(GATE_TAG), last_verdict(config, digest))
+    said = (
+        remote.tags.get(GATE_TAG),
+        run_tags.get(GATE_TAG),
+        judged,
+        last_verdicts(config).get(digest or ""),
+    )
     return Candidate(
         name=name,
         version=str(remote.version),
@@ -143,14 +154,14 @@ def _verdict(text: str) -> GateVerdict:
 
 def _kept_here(config: Config, entry: ModelVersion) -> Candidate:
     digest = entry.model.digest if entry.model else None
-    verdict = last_verdict(config, digest)
+    verdict = last_verdicts(config).get(digest or "", entry.gate)
     return Candidate(
         name=entry.name,
         version=entry.version,
         local=entry,
         digest=digest,
         run_id=entry.run_id,
-        verdicts=frozenset({entry.gate, verdict or entry.gate}),
+        verdicts=frozenset({entry.gate, verdict}),
     )
 
 
@@ -158,8 +169,10 @@ def _local_entry(config: Config, name: str, version: str) -> ModelVersion | None
     return ModelRegistry(config).find(name, version) if is_local(version) else None
 
 
-def _in_mlflow(config: Config, name: str, number: str) -> "tuple[MLflowVersion, Mapping[str, str]]":
-    """Return a version and the tags of its run; none where the run is gone."""
+def _in_mlflow(
+    config: Config, name: str, number: str
+) -> "tuple[MLflowVersion, Mapping[str, str], str | None]":
+    """Return a version, the tags of its run, and the last verdict on its model, where the run is there."""
     absent = NotFoundError(
         "there is no such version", where=f"{name}/{number}", hint=f"`modelbook models {name}` lists them"
     )
@@ -173,4 +186,16 @@ def _in_mlflow(config: Config, name: str, number: str) -> "tuple[MLflowVersion, 
             raise absent
         run_id = version.run_id
         run = or_none(lambda: client.get_run(run_id)) if run_id else None
-    return version, run.data.tags if run else {}
+        if run is None:
+            return version, {}, None
+        return version, run.data.tags, _judged_last(client, run, version.tags.get(DIGEST_TAG, ""))
+
+
+def _judged_last(client: "MlflowClient", run: "Run", digest: str) -> str | None:
+    """Return the verdict on the last run of an experiment, of any clone, that made a model and was judged."""
+    if not _DIGEST.fullmatch(digest):
+        return None
+    query = f"tags.`{DIGEST_TAG}` = '{digest}' and tags.`{GATE_TAG}` != 'none'"
+    places, order = [run.info.experiment_id], ["attributes.start_time DESC"]
+    found = client.search_runs(places, query, max_results=1, order_by=order)
+    return found[0].data.tags[GATE_TAG] if found else None

@@ -1,6 +1,6 @@
 """Every registered version of a project's models: the local registry and MLflow's, side by side."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,13 +8,13 @@ from modelbook.config import Config
 from modelbook.errors import NotFoundError, StoreAwayError
 from modelbook.evaluation.gate import held_out_metrics
 from modelbook.logs import PipelineLogger
-from modelbook.records import ModelVersion, Record, Stage
+from modelbook.records import GateVerdict, ModelVersion, Record, Stage
 from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.reference import PRODUCTION, STAGING
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
-from modelbook.tracking.journal import kept_runs
+from modelbook.tracking.journal import kept_runs, last_verdicts
 from modelbook.tracking.lifecycle import STAGE_TAG
 from modelbook.tracking.outbox import began, waiting_events
 from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
@@ -79,8 +79,14 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
     remote = _in_mlflow_if_it_answers(config, sorted(names)) if config.training.enable_mlflow else []
     by_number = {(version.name, str(version.version)): version for version in remote}
     commits = {run.uid: run.lineage.code.commit for run in kept_runs(config)}
+    verdicts = last_verdicts(config)
     known = [
-        _merged(entry, by_number.pop((entry.name, entry.mlflow_version or ""), None), commits)
+        _merged(
+            entry,
+            by_number.pop((entry.name, entry.mlflow_version or ""), None),
+            commit=commits.get(entry.uid or ""),
+            gate=verdicts.get(entry.model.digest if entry.model else "", entry.gate),
+        )
         for entry in local
     ]
     others = _only_in_mlflow(config, list(by_number.values()))
@@ -172,7 +178,7 @@ def _in_mlflow(config: Config, names: list[str]) -> Iterator["MLflowVersion"]:
 
 
 def _merged(
-    entry: ModelVersion, remote: "MLflowVersion | None", commits: Mapping[str, str | None]
+    entry: ModelVersion, remote: "MLflowVersion | None", *, commit: str | None, gate: GateVerdict
 ) -> VersionSummary:
     return VersionSummary(
         name=entry.name,
@@ -180,13 +186,13 @@ def _merged(
         local_version=entry.version,
         stage=_stage(remote) if remote else entry.stage,
         aliases=tuple(remote.aliases) if remote else (),
-        gate=entry.gate,
+        gate=gate,
         metrics=entry.metrics,
         created_at=entry.created_at,
         size_bytes=entry.size_bytes,
         run_id=entry.run_id,
         digest=entry.model.digest if entry.model else None,
-        commit=commits.get(entry.uid or ""),
+        commit=commit,
         removed_at=entry.removed_at,
     )
 

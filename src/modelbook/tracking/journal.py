@@ -60,12 +60,14 @@ def kept_evaluation(config: Config, uid: str) -> EvaluationReport | None:
     return EvaluationReport.read(path) if path.is_file() else None
 
 
-def last_verdict(config: Config, digest: str | None) -> GateVerdict | None:
-    """Return what the gate said last of a model, whichever run made it; None where nobody knows."""
-    runs = (run for run in kept_runs(config) if run.model.digest == digest)
-    kept = filter(None, (kept_evaluation(config, run.uid) for run in runs))
-    verdicts = (evaluation.gate.verdict for evaluation in kept)
-    return next((verdict for verdict in verdicts if verdict is not GateVerdict.NONE), None)
+def last_verdicts(config: Config) -> dict[str, GateVerdict]:
+    """Return what the gate said last of each model that it judged, by digest, whichever run made it."""
+    found: dict[str, GateVerdict] = {}
+    for run in reversed(kept_runs(config)):
+        kept = kept_evaluation(config, run.uid)
+        if kept is not None and kept.gate.verdict is not GateVerdict.NONE:
+            found[run.model.digest] = kept.gate.verdict
+    return found
 
 
 def run_before(config: Config, metadata: RunMetadata) -> RunMetadata | None:
