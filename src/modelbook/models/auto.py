@@ -252,19 +252,19 @@ class _Hunt:
 
     def _within_time(self, candidate: Candidate) -> Candidate | None:
         """Return a candidate with as many iterations as there is time for; None where those are too few."""
-        wanted = iterations(self._estimator(candidate, self._folds[0]))
+        estimator = self._estimator(candidate, self._folds[0])
+        wanted = iterations(estimator)
         fits = 1 + self._turns + self._growth * self._share / self._threads
         if wanted is None or wanted <= _FEWEST_ITERATIONS:
             return candidate if self._left_s() > 0 else None
-        probe = _limited(candidate, _PROBED_ITERATIONS, self._estimator(candidate, self._folds[0]))
+        probe = _limited(candidate, _PROBED_ITERATIONS, estimator)
         began = self._clock()
-        fold = self._folds[0]
         self._of_each(partial(self._said, probe), self._first_folds)
         one_s = (self._clock() - began) / _PROBED_ITERATIONS
         affordable = int(self._left_s() / (fits * one_s)) if one_s else wanted
         if affordable < _FEWEST_ITERATIONS:
             return None
-        return _limited(candidate, min(wanted, affordable), self._estimator(candidate, fold))
+        return _limited(candidate, min(wanted, affordable), estimator)
 
     def _with_best_iterations(self, candidate: Candidate) -> Candidate:
         """Return a candidate with the iterations after which the first folds' held-out rows are said best."""
