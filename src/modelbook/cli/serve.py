@@ -36,6 +36,10 @@ def serve(
     if new_key:
         _print_key(console)
         return
+    _serve(console, ref, host=host, port=port, workers=workers)
+
+
+def _serve(console: Console, ref: str | None, **options: str | int | None) -> None:
     from modelbook.config import CONFIG_PATH, ConfigLike, load_config
     from modelbook.serving.address import check_address
     from modelbook.serving.app import make_app
@@ -43,7 +47,7 @@ def serve(
 
     # A server of its own needs no project: MLFLOW_TRACKING_URI says where the registry is.
     source: ConfigLike = Path.cwd() if CONFIG_PATH.is_file() else {}
-    config = _with_options(load_config(source), host=host, port=port, workers=workers)
+    config = _with_options(load_config(source), options)
     check_address(config.serving)
 
     def tell(wanted: object, address: str) -> None:
@@ -51,15 +55,10 @@ def serve(
         console.document({"address": address, "model": {"name": name, "version": version}})
         console.line(f"{name}/{version} answers at {address}/invocations, described at {address}/docs")
 
-    serve_model(
-        ref or config.tracking.model_name,
-        config=config,
-        make_app=make_app,
-        told=tell,
-    )
+    serve_model(ref or config.tracking.model_name, config=config, make_app=make_app, told=tell)
 
 
-def _with_options(config: "Config", **options: str | int | None) -> "Config":
+def _with_options(config: "Config", options: dict[str, str | int | None]) -> "Config":
     given = {name: value for name, value in options.items() if value is not None}
     return config.model_copy(update={"serving": config.serving.model_copy(update=given)})
 

@@ -17,15 +17,19 @@ class AccessLog:
 
     Args:
         stream: Where to.
+        on_dropped: Told how many lines had no place, or could not be written.
         clock: Says what time it is.
-
-    Attributes:
-        dropped: Lines that had no place.
     """
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.dropped = 0
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        on_dropped: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._stream = stream
+        self._on_dropped = on_dropped
         self._clock = clock
         self._waiting: deque[dict[str, Any]] = deque()
         self._is_ended = threading.Event()
@@ -40,7 +44,7 @@ class AccessLog:
     def add(self, fields: dict[str, Any]) -> None:
         """Take what is known of a request."""
         if len(self._waiting) >= _MOST_WAITING:
-            self.dropped += 1
+            self._on_dropped(1)
             return
         fields["time"] = self._clock()
         self._waiting.append(fields)
@@ -65,4 +69,4 @@ class AccessLog:
                 self._stream.write("\n".join([*lines, ""]))
                 self._stream.flush()
             except (OSError, ValueError):  # a full disk, a reader that is gone
-                self.dropped += len(lines)
+                self._on_dropped(len(lines))

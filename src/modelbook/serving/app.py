@@ -47,7 +47,7 @@ def make_app(current: Current, settings: Config) -> Door:
     """
     serving = settings.serving
     telemetry = Telemetry(current)
-    log = AccessLog(sys.stderr) if serving.access_log else None
+    log = AccessLog(sys.stderr, on_dropped=telemetry.unlogged) if serving.access_log else None
     kept = _prediction_log(settings, telemetry)
     invocations = Invocations(current, serving, telemetry=telemetry, keep=_keeper(kept) if kept else None)
     writers = [writer for writer in (log, kept) if writer is not None]

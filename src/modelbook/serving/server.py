@@ -58,6 +58,7 @@ def serve(
     settings = config.serving
     with _bound(settings.host, settings.port) as door:
         wanted = make_ready(config, reference)
+        _listen(door)
         told(wanted, _address(settings.host, door))
         worker = Worker(config, reference, secrets.token_hex(8), make_app)
         _run(worker, door, workers=settings.workers)
@@ -160,14 +161,27 @@ def _bound(host: str, port: int) -> socket.socket:
         door.bind((host, port))
     except OSError as error:
         door.close()
-        raise UsageError(
-            "the server cannot listen there",
-            where=f"{host}, port {port}",
-            got=error.strerror or str(error),
-            hint="give another port with --port",
-        ) from None
+        raise _cannot_listen(host, port, error) from None
     door.set_inheritable(True)
     return door
+
+
+def _listen(door: socket.socket) -> None:
+    """Let requests wait for the workers; of two servers that have bound one address the second is refused."""
+    try:
+        door.listen(_BACKLOG)
+    except OSError as error:
+        host, port = door.getsockname()[:2]
+        raise _cannot_listen(host, port, error) from None
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
+    return UsageError(
+        "the server cannot listen there",
+        where=f"{host}, port {port}",
+        got=error.strerror or str(error),
+        hint="give another port with --port",
+    )
 
 
 def _address(host: str, door: socket.socket) -> str:

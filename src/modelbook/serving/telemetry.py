@@ -55,6 +55,7 @@ class Telemetry:
         self._swaps = Counter("modelbook_model_swaps", "Versions put in the place of another.", **own)
         self._rejected = Counter("modelbook_model_rejected", "Versions not let in.", **own)
         self._dropped = Counter("modelbook_prediction_log_dropped_rows", "Rows not logged.", **own)
+        self._unlogged = Counter("modelbook_access_log_dropped_lines", "Requests not logged.", **own)
         live: dict[str, Any] = own | {"multiprocess_mode": "livesum"}
         self._busy = Gauge("modelbook_requests_in_flight", "Requests worked on.", **live)
         self._stale = Gauge("modelbook_stale_workers", "Workers that cannot ask the registry.", **live)
@@ -80,6 +81,10 @@ class Telemetry:
     def dropped(self, rows: int) -> None:
         """Count rows that the prediction log did not take."""
         self._dropped.inc(rows)
+
+    def unlogged(self, requests: int) -> None:
+        """Count requests of which the log has no line."""
+        self._unlogged.inc(requests)
 
     def update(self) -> None:
         """Take over what is known of the model; asked for regularly, so that other workers can read it."""
