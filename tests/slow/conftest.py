@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import polars as pl
 import pytest
 
 ROWS = 500
+DISK_MB = 32
 
 
 @pytest.fixture
@@ -26,6 +28,18 @@ def say(request, capsys) -> Callable[[str], None]:
             sys.stdout.flush()
 
     return write
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder that is a small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class Watch:

@@ -13,21 +13,8 @@ from modelbook.records import EvaluationReport, RunMetadata
 
 pytestmark = pytest.mark.slow
 
-SIZE_MB = 32
 LEFT_KB = (0, 8, 64)
 MOMENTS = ("start", *(f"{when} {name}" for name in stages.STAGES for when in ("before", "after")))
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Return a folder that is a small file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(disk: Path, *, left_kb: int) -> None:

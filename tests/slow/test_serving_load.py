@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from statistics import median, quantiles
 
 import pytest
 import requests
+from pyarrow import parquet
 
 pytestmark = pytest.mark.slow
 
@@ -157,15 +159,36 @@ def resident_mb(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def test_a_full_disk_under_the_log_of_predictions(start, tmp_path) -> None:
-    """Answers go on, and what was dropped is counted."""
-    settings = {"folder": "/dev/full/log", "rows_per_file": 1}
-    url, _ = start(prediction_log=settings)
+def dropped(url: str) -> float:
+    """Return how many rows the log of predictions did not take."""
+    lines = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
+    (line,) = [line for line in lines if line.startswith("modelbook_prediction_log_dropped_rows_total")]
+    return float(line.split()[1])
+
+
+def test_a_full_disk_under_the_log_of_predictions(start, small_disk) -> None:
+    """Answers go on, what was dropped is counted, nothing is half written; with room rows are kept again."""
+    folder = small_disk / "predictions"
+    url, _ = start(prediction_log={"folder": str(folder), "rows_per_file": 1, "seconds_per_file": 1})
+    ballast = small_disk / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
     assert {ask(url)[0] for _ in range(50)} == {200}
-    time.sleep(2)
-    page = requests.get(f"{url}/metrics", timeout=10).text
-    (line,) = [
-        line for line in page.splitlines() if line.startswith("modelbook_prediction_log_dropped_rows_total")
-    ]
-    assert float(line.split()[1]) == 50
-    assert not list(tmp_path.rglob("*.parquet"))
+    await_that(lambda: dropped(url) == 50)
+    assert not folder.exists() or not list(folder.iterdir())
+    ballast.unlink()
+    assert {ask(url)[0] for _ in range(50)} == {200}
+    await_that(lambda: rows_in(folder) == 50)
+    assert dropped(url) == 50
+
+
+def rows_in(folder: Path) -> int:
+    return sum(parquet.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+
+
+def await_that(is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.1)
