@@ -13,6 +13,7 @@ from modelbook.evaluation.gate import held_out_metrics
 from modelbook.evaluation.resampling import paired_differences
 from modelbook.logs import PipelineLogger
 from modelbook.models.estimators import thread_count
+from modelbook.pipeline.comparable import same_test_rows
 from modelbook.pipeline.recorded import RecordedRun, find_recorded
 from modelbook.records import Record, RunMetadata
 
@@ -208,7 +209,8 @@ def _incomparable(first: RecordedRun, run: RecordedRun) -> str | None:
         return f"it predicts {other.target} ({other.task}), not {one.target} ({one.task})"
     if first.predictions is None or run.predictions is None:
         return "predictions on the test rows were not kept"
-    if not first.predictions["actual"].equals(run.predictions["actual"]):
+    is_same = first.predictions["actual"].equals(run.predictions["actual"])
+    if not (is_same and same_test_rows(first.metadata.lineage, run.metadata.lineage)):
         return "it was tested on other rows"
     if one.classes != other.classes:
         return "it knows other classes"

@@ -17,6 +17,7 @@ from modelbook.config import CONFIG_PATH, Config, Proposal, propose_changes, spe
 from modelbook.errors import ModelbookError, StorageError
 from modelbook.evaluation.difference import Difference
 from modelbook.logs import STAMP, PipelineLogger, format_number, now
+from modelbook.pipeline.comparable import same_test_rows
 from modelbook.pipeline.sweeps.recorder import SweepRecorder, kept_trial
 from modelbook.pipeline.sweeps.records import PreparedRows, SweepRecord, TrialRecord, TrialResult
 from modelbook.pipeline.sweeps.space import Point, decoded
@@ -121,7 +122,8 @@ class SweepTrials:
             "threads": self._threads,
             "metric": self.sweep.metric,
         }
-        if {model.classes for model in models} != {models[0].classes}:
+        has_same_rows = same_test_rows(first.lineage, second.lineage)
+        if not has_same_rows or {model.classes for model in models} != {models[0].classes}:
             return None
         if not self._workers[0].is_alive:
             self._workers[0].close()
