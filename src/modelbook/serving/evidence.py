@@ -8,8 +8,9 @@ import polars as pl
 
 from modelbook.config import ColumnType, Config
 from modelbook.data.values import DTYPES
+from modelbook.files import file_hash
 from modelbook.models.predict import predict_rows
-from modelbook.records import ModelRecord
+from modelbook.records import ModelRecord, RunMetadata
 from modelbook.registry.loading import FoundModel
 from modelbook.tracking import journal
 
@@ -39,22 +40,25 @@ def find_evidence(config: Config, found: FoundModel, package: Path) -> pd.DataFr
 
 
 def _recorded(config: Config, record: ModelRecord) -> pd.DataFrame | None:
-    run = next((run for run in journal.kept_runs(config) if run.model.digest == record.digest), None)
-    kept = config.path(journal.FOLDER) / run.uid / journal.PREDICTIONS_FILE if run else None
     test = config.path(_TEST)
-    if kept is None or not kept.is_file() or not test.is_file():
+    if not test.is_file():
         return None
-    rows, predictions = pl.read_parquet(test), pl.read_parquet(kept)
+    rows_hash = file_hash(test, "md5")
+    # The project may have other test rows by now, and several runs may have made the same model.
+    uids = [run.uid for run in journal.kept_runs(config) if _is_tested_on(run, record.digest, rows_hash)]
+    files = (config.path(journal.FOLDER) / uid / journal.PREDICTIONS_FILE for uid in uids)
+    kept = next((file for file in files if file.is_file()), None)
+    if kept is None:
+        return None
     names = [column.name for column in record.inputs]
-    # The project may have been trained on other rows since.
-    if not {*names, record.target} <= set(rows.columns) or not _are_equal(rows[record.target], predictions):
-        return None
-    told = predictions.drop("actual").select(pl.all().exclude(names))
-    return pl.concat([rows.select(names), told], how="horizontal").to_pandas()
+    told = pl.read_parquet(kept).drop("actual").select(pl.all().exclude(names))
+    return pl.concat([pl.read_parquet(test).select(names), told], how="horizontal").to_pandas()
 
 
-def _are_equal(target: pl.Series, predictions: pl.DataFrame) -> bool:
-    return target.to_list() == predictions["actual"].to_list()
+def _is_tested_on(run: RunMetadata, digest: str, rows_hash: str) -> bool:
+    """Return whether a run made a model and predicted for the test rows that have a hash."""
+    hashes = {version.path: version.md5 for version in run.lineage.data}
+    return run.model.digest == digest and hashes.get(_TEST) == rows_hash
 
 
 def _example(found: FoundModel, record: ModelRecord, path: Path) -> pd.DataFrame | None:

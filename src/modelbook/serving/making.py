@@ -96,6 +96,21 @@ def _make_of(config: Config, order: Order, ref: str) -> str:
     return digest
 
 
+def carry_out(order: Order) -> Outcome:
+    """Return what came of making a bundle; of an error that nobody foresaw no more than its kind."""
+    try:
+        return Outcome(digest=make(load_config(order.settings).at(Path(order.root)), order))
+    except ModelbookError as error:
+        return Outcome(error=error.as_dict())
+    except Exception as error:  # noqa: BLE001 (its text and its traceback may quote rows)
+        unforeseen = ModelbookError(
+            "making the model ready failed",
+            where=f"{order.name}/{order.version}",
+            got=type(error).__name__,
+        )
+        return Outcome(error=unforeseen.as_dict())
+
+
 class _Heard(logging.Handler):
     """Keeps warnings, to be told by whoever gave the order."""
 
@@ -115,11 +130,7 @@ def main() -> None:
     os.dup2(2, 1)
     heard = _Heard()
     logging.getLogger("modelbook").addHandler(heard)
-    try:
-        order = Order.model_validate_json(sys.stdin.buffer.read())
-        outcome = Outcome(digest=make(load_config(order.settings).at(Path(order.root)), order))
-    except ModelbookError as error:
-        outcome = Outcome(error=error.as_dict())
+    outcome = carry_out(Order.model_validate_json(sys.stdin.buffer.read()))
     with answers:
         answers.write(outcome.model_copy(update={"warnings": tuple(heard.messages)}).to_bytes())
 

@@ -6,8 +6,9 @@ from modelbook.config import load_config
 from modelbook.errors import ModelbookError, NotFoundError, StoreAwayError
 from modelbook.registry.shelf import Shelf
 from modelbook.registry.wanted import Wanted
+from modelbook.serving import making
 from modelbook.serving import prepare as room
-from modelbook.serving.making import Outcome
+from modelbook.serving.making import Order, Outcome
 from modelbook.serving.prepare import prepare
 
 DIGEST = "ab" * 32
@@ -89,6 +90,19 @@ def test_a_process_that_takes_too_long(config):
     with pytest.raises(ModelbookError) as raised:
         prepare(config, WANTED, limit_s=0.05)
     assert raised.value.got == "signal 9"
+
+
+def test_an_error_that_nobody_foresaw(monkeypatch, capfd):
+    """Of such an error its kind is told and nothing else: its text and its traceback may quote rows."""
+
+    def make(*_):
+        raise ValueError("could not convert 'Ann'")
+
+    monkeypatch.setattr(making, "make", make)
+    order = Order(settings={}, root=".", name="houses", version="3", digest=None)
+    error = making.carry_out(order).error
+    assert (error["got"], error["where"]) == ("ValueError", "houses/3")
+    assert "Ann" not in str(error) + "".join(capfd.readouterr())
 
 
 def test_a_real_process(config):
