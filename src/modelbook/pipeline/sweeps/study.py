@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from modelbook.files import storage_errors
@@ -13,6 +14,7 @@ from modelbook.pipeline.sweeps.space import Choice, Point, Range, Space
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 _NAME = "sweep"
 _WAIT_FOR_FILE_S = 60
@@ -59,6 +61,7 @@ class SweepStudy:
         seed: int,
     ) -> None:
         self._space, self._points, self._seed = space, points, seed
+        self._is_lower_better = is_lower_better
         self._open: dict[int, Trial] = {}
         _quiet()
         with storage_errors(path):
@@ -101,10 +104,19 @@ class SweepStudy:
         return self._asked(self._study.ask())
 
     def report(self, number: int, *, step: int, score: float) -> bool:
-        """Note the score after a fold and return whether the trial is worth going on with."""
-        trial = self._open[number]
-        trial.report(score, step)
-        return not trial.should_prune()
+        """Note the mean score after a fold and return whether the trial is worth going on with.
+
+        A point of a grid always is. One that TPE chose is not, where its mean is worse than the median of
+        those of the completed trials after the same fold.
+        """
+        self._open[number].report(score, step)
+        if self._points is not None or step < _FOLDS_BEFORE_PRUNING:
+            return True
+        means = [trial.intermediate_values.get(step) for trial in self._completed()]
+        known = [mean for mean in means if mean is not None]
+        if len(known) < _TRIALS_BEFORE_PRUNING:
+            return True
+        return score <= median(known) if self._is_lower_better else score >= median(known)
 
     def tell(self, number: int, score: float | None, *, is_pruned: bool = False) -> None:
         """Note what a trial came to; no score means that it failed."""
@@ -121,14 +133,18 @@ class SweepStudy:
     def importances(self) -> dict[str, float]:
         """Return the share of each swept setting in the score, the largest first; none for few trials."""
         from optuna.importance import get_param_importances
-        from optuna.trial import TrialState
 
-        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = self._completed()
         if len(complete) < _FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) == 1:
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return {key: float(value) for key, value in get_param_importances(self._study).items()}
+
+    def _completed(self) -> "list[FrozenTrial]":
+        from optuna.trial import TrialState
+
+        return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def _asked(self, trial: "Trial") -> Asked:
         point = {key: _suggested(trial, key, entry) for key, entry in self._space.items()}
@@ -170,10 +186,8 @@ def _make(path: Path, *, is_lower_better: bool) -> None:
 
 def _load(path: Path) -> "Study":
     from optuna import load_study
-    from optuna.pruners import MedianPruner
 
-    pruner = MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING, n_warmup_steps=_FOLDS_BEFORE_PRUNING)
-    return load_study(storage=_storage(path), study_name=_NAME, pruner=pruner)
+    return load_study(storage=_storage(path), study_name=_NAME)
 
 
 def _storage(path: Path) -> Any:

@@ -91,6 +91,31 @@ def test_a_trial_that_promises_nothing_is_given_up(study):
     assert not opened.report(asked.number, step=1, score=9.0)
 
 
+@pytest.mark.parametrize("is_lower_better", [True, False])
+def test_a_trial_is_held_against_the_mean_at_the_same_fold(study, *, is_lower_better):
+    """Where the first fold is the easiest, its score excuses none of what comes after it."""
+    sign = 1 if is_lower_better else -1
+    opened = study(is_lower_better=is_lower_better)
+    for _ in range(5):
+        asked = opened.ask(12)
+        assert all(opened.report(asked.number, step=fold, score=sign * (1.0 + fold)) for fold in range(3))
+        opened.tell(asked.number, sign * 3.0)
+    worse = opened.ask(12).number
+    assert opened.report(worse, step=0, score=sign * 1.5)
+    assert not opened.report(worse, step=1, score=sign * 2.5)
+    equal = opened.ask(12).number
+    assert all(opened.report(equal, step=fold, score=sign * (1.0 + fold)) for fold in range(3))
+
+
+def test_a_point_of_a_grid_is_never_given_up(study):
+    """Every value is tried to its end, however bad its folds are."""
+    opened = study(space=parse_grid([("a", "1,2,3,4,5,6")]), is_grid=True)
+    for score in (1.0, 1.0, 1.0, 1.0, 1.0, 9.0):
+        asked = opened.ask(6)
+        assert all(opened.report(asked.number, step=fold, score=score) for fold in range(3))
+        opened.tell(asked.number, score)
+
+
 def test_importance_is_said_once_there_is_something_to_say(study):
     """Four trials are enough; shares sum to 1."""
     opened = study()
