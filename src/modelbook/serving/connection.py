@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 READ_TIMEOUT = "read_timeout_s"
@@ -26,6 +27,9 @@ class CuttingProtocol(HttpToolsProtocol):
     cut when the head or the body of a request takes longer than the timeout, when an answer is not taken
     away at all in that time, and when a head, or what follows the last chunk of a body, is larger than
     64 KiB. The application's lifespan says how long the timeout is, as `read_timeout_s` of its state.
+
+    A client that would rather speak another protocol (Java's and curl's offer HTTP/2 in their first request)
+    is answered as if it had not said so.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -46,7 +50,12 @@ class CuttingProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is more of a head than there may be."""
         self._has_other = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
         if self._waiting is not _Waiting.NOTHING and not self._has_other:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
@@ -64,6 +73,8 @@ class CuttingProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Expect a body."""
+        if self.parser.should_upgrade():
+            return
         self._waiting, self._since, self._head_bytes = _Waiting.BODY, self.loop.time(), 0
         super().on_headers_complete()
 
@@ -74,8 +85,37 @@ class CuttingProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Expect nothing: the next request has its own time."""
+        if self.parser.should_upgrade():
+            return
         self._waiting, self._has_other = _Waiting.NOTHING, True
         super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse what came; a head that asks for another protocol is parsed again without its wish.
+
+        httptools takes such a head for a whole request, and its body for the next one.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                if self.parser.get_method() == b"CONNECT":
+                    raise HttpParserError("this is no proxy") from None
+                (end_of_head,) = upgrade.args
+                data = self._head_without_wish() + data[end_of_head:]
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            else:
+                return
+
+    def _head_without_wish(self) -> bytes:
+        first = b"%b %b HTTP/%b" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        others = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([first, *others, b"", b""])
 
     def _look_later(self) -> None:
         self._timer = self.loop.call_later(self._timeout_s / _LOOKS_PER_TIMEOUT, self._look)

@@ -127,6 +127,7 @@ def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:
         workers=workers,
         lifespan="on",
         http=CuttingProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,7 +1,9 @@
 """Clients that dawdle, on real connections."""
 
 import asyncio
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -169,3 +171,52 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_there(port) -> None:
         client.sendall(HEAD + b"content-length: 20000001\r\n\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 413")
     assert time.monotonic() - start < 0.3
+
+
+H2C = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+LAST = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+def test_who_offers_another_protocol_is_answered_in_this_one(port, pause_s) -> None:
+    """The body belongs to its request, in the same packet or the next; so do the requests that follow."""
+    head, body = HEAD + H2C + b"content-length: %d\r\n\r\n" % len(BODY), BODY
+    answer, _ = talk(port, *([head, body] if pause_s else [head + body]), head + body, LAST, pause_s=pause_s)
+    assert answer.count(b"HTTP/1.1 200") == answer.count(b"HTTP/1.1 ") == 3
+    assert answer.count(b'{"predictions":[2.0]}') == 2
+    assert answer.endswith(b'{"status":"alive"}')
+
+
+def test_another_protocol_may_be_offered_with_chunks_and_without_a_body(port) -> None:
+    """Heads in pieces, chunks, many requests in a packet and a websocket make no difference."""
+    chunked = CHUNKED.replace(HEAD, HEAD + H2C) + b"\r\n"
+    answer, _ = talk(port, chunked[:70], chunked[70:] + chunked, LAST, pause_s=0.05)
+    assert answer.count(b'{"predictions":[2.0]}') == 2
+    socketed = LAST.replace(b"connection: close", b"connection: close, upgrade\r\nupgrade: websocket")
+    answer, _ = talk(port, socketed + b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.endswith(b'{"status":"alive"}')
+
+
+def test_a_body_behind_an_offer_is_no_request(port) -> None:
+    """What a proxy takes for a body is one."""
+    head = b"GET /ping HTTP/1.1\r\nhost: localhost\r\n" + H2C + b"content-length: %d\r\n\r\n" % len(LAST)
+    answer, _ = talk(port, head + LAST + LAST)
+    assert answer.count(b"HTTP/1.1 ") == 2
+
+
+@pytest.mark.parametrize("target", [b"/invocations", b"localhost:80"])
+def test_this_is_no_proxy(port, target) -> None:
+    """A tunnel is refused, and what would go through it is no request."""
+    answer, _ = talk(port, b"CONNECT %b HTTP/1.1\r\nhost: localhost\r\n\r\n" % target + LAST)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_may_offer_http_2(port) -> None:
+    """`curl --http2 -d` is answered, twice on one connection."""
+    address = f"http://127.0.0.1:{port}/invocations"
+    words = ["curl", "-sS", "-m", "5", "--http2", "-d", BODY.decode(), address, address]
+    done = subprocess.run(words, capture_output=True, check=False, timeout=20)
+    assert done.stdout == b'{"predictions":[2.0]}' * 2
