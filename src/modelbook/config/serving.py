@@ -37,7 +37,8 @@ class ServingConfig(Section):
         poll_s: How often each of them asks the registry which version it names.
         model_processes: Processes of each worker in which a model's own code answers, where it is not
             compiled; one that takes longer than `timeout_s` is ended and replaced.
-        max_in_flight: The requests that each of them works on at once; it refuses those beyond with 503.
+        max_in_flight: The requests that each of them works on at once; it refuses those beyond with 503. Four
+            times as many may be sending their bodies.
         timeout_s: The time after which a request is answered with 504.
         read_timeout_s: The time that a client may take to send the head of a request, and again for its body.
         max_body_mb: The size of a body, also when decompressed, in MB (10⁶ bytes).

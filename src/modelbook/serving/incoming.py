@@ -1,4 +1,4 @@
-"""The body of a request, taken in within limits of size and time, and decompressed."""
+"""The body of a request, taken in within limits of number, size and time, and decompressed."""
 
 import asyncio
 import zlib
@@ -18,33 +18,53 @@ class ClientGoneError(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def take_body(
-    receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int, timeout_s: float
-) -> bytes:
-    """Return the body of a request as it was before it was compressed.
+class Intake:
+    """Takes in the bodies of requests; of those that come in parts only so many at once.
 
-    Raises:
-        RequestRefusedError: It is too large, compressed or not, takes too long, or is compressed otherwise.
-        ClientGoneError: The client went away.
+    A body that is there as a whole needs no place, so that clients who dawdle keep no small one waiting, and
+    what all of them together take of the memory is bounded.
+
+    Args:
+        limit_bytes: The size of a body.
+        timeout_s: The time that its parts may take.
+        places: How many bodies may be under way.
     """
-    _check_length(headers.get(b"content-length"), limit_bytes)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise ClientGoneError
-    if message.get("more_body"):
-        try:
-            async with asyncio.timeout(timeout_s):
-                body = await _take_rest(receive, bytearray(body), limit_bytes)
-        except TimeoutError:
-            what = f"the body did not arrive within {timeout_s:g} s"
-            raise RequestRefusedError(what, status=408, cause="slow_client") from None
-    elif len(body) > limit_bytes:
-        raise _too_large(limit_bytes)
-    encoding = headers.get(b"content-encoding")
-    if encoding is None:
+
+    def __init__(self, *, limit_bytes: int, timeout_s: float, places: int) -> None:
+        self._limit_bytes, self._timeout_s, self._places = limit_bytes, timeout_s, places
+        self._under_way = 0
+
+    async def take(self, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the body of a request as it came.
+
+        Raises:
+            RequestRefusedError: It is too large or takes too long, or too many are under way.
+            ClientGoneError: The client went away.
+        """
+        _check_length(headers.get(b"content-length"), self._limit_bytes)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            return await self._take_parts(receive, bytearray(body))
+        if len(body) > self._limit_bytes:
+            raise _too_large(self._limit_bytes)
         return body
-    return await asyncio.to_thread(decompressed, body, encoding, limit_bytes=limit_bytes)
+
+    async def _take_parts(self, receive: Receive, body: bytearray) -> bytes:
+        if self._under_way >= self._places:
+            what = "the server takes in as many bodies as it may"
+            raise RequestRefusedError(what, status=503, cause="busy", retry_after_s=1)
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await _take_rest(receive, body, self._limit_bytes)
+        except TimeoutError:
+            what = f"the body did not arrive within {self._timeout_s:g} s"
+            raise RequestRefusedError(what, status=408, cause="slow_client") from None
+        finally:
+            self._under_way -= 1
 
 
 def decompressed(body: bytes, encoding: bytes, *, limit_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from modelbook.config import ServingConfig
 from modelbook.serving.current import Current, Serving
-from modelbook.serving.incoming import Receive, take_body
+from modelbook.serving.incoming import Intake, Receive, decompressed
 from modelbook.serving.pool import TooLongError
 from modelbook.serving.prediction import Predicted, Predictor
 from modelbook.serving.refusal import RequestRefusedError
@@ -18,6 +18,7 @@ from modelbook.serving.telemetry import Telemetry
 
 _LOOP_BYTES = 16_384  # larger bodies are read in a thread: others wait while the loop works
 _LOOP_ROWS = 32  # of the housing forest take some 0.4 ms, and handing them to a thread 0.1 ms
+_UPLOADS = 4  # bodies that may be under way for each request that may be worked on
 
 Keep = Callable[[Serving, str, Predicted], None]
 
@@ -52,6 +53,11 @@ class Invocations:
         self._telemetry = telemetry
         self._keep = keep
         self._predictor: Predictor | None = None
+        self._intake = Intake(
+            limit_bytes=settings.max_body_bytes,
+            timeout_s=settings.read_timeout_s,
+            places=_UPLOADS * settings.max_in_flight,
+        )
         self.begin()
 
     def begin(self) -> None:
@@ -72,17 +78,15 @@ class Invocations:
         """
         if method != "POST":
             raise RequestRefusedError("rows are sent with POST", status=405, cause="method")
-        if self._telemetry.in_flight >= self._settings.max_in_flight:
-            what = "the server works on as many requests as it may"
-            raise RequestRefusedError(what, status=503, cause="busy", retry_after_s=1)
+        self._refuse_if_busy()  # before a large body is taken in for nothing
+        body = await self._intake.take(receive, headers)
+        self._refuse_if_busy()
         self._telemetry.in_flight += 1
         try:
-            body = await take_body(
-                receive,
-                headers,
-                limit_bytes=self._settings.max_body_bytes,
-                timeout_s=self._settings.read_timeout_s,
-            )
+            encoding = headers.get(b"content-encoding")
+            if encoding is not None:
+                limit_bytes = self._settings.max_body_bytes
+                body = await asyncio.to_thread(decompressed, body, encoding, limit_bytes=limit_bytes)
             content_type = headers.get(b"content-type")
             return await self._predict(body, content_type.decode("latin-1") if content_type else None, noted)
         finally:
@@ -92,6 +96,11 @@ class Invocations:
         """Take no more work; what is at work ends by itself."""
         for threads in (self._threads, self._waiting_threads):
             threads.shutdown(wait=False, cancel_futures=True)
+
+    def _refuse_if_busy(self) -> None:
+        if self._telemetry.in_flight >= self._settings.max_in_flight:
+            what = "the server works on as many requests as it may"
+            raise RequestRefusedError(what, status=503, cause="busy", retry_after_s=1)
 
     async def _predict(self, body: bytes, content_type: str | None, noted: Noted) -> bytes:
         until = time.monotonic() + self._settings.timeout_s

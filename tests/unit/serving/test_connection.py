@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import uvicorn
@@ -19,6 +19,7 @@ from modelbook.serving.current import Current, Serving
 
 TIMEOUT_S = 0.4
 HEAD = b"POST /invocations HTTP/1.1\r\nhost: localhost\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 BODY = b'{"instances":[{"rooms":1,"zone":"a"}]}'
 
 
@@ -162,6 +163,62 @@ def test_who_keeps_up_is_answered_again_and_again(port) -> None:
             client.sendall(request)
             time.sleep(0.1)
             assert client.recv(65_536).endswith(b'{"predictions":[2.0]}')
+
+
+@contextmanager
+def uploading(port: int, clients: int):
+    """Have as many clients send two parts of a body and no more; yield them."""
+    with ExitStack() as stack:
+        found = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            for _ in range(clients)
+        ]
+        for part in (HEAD + b"content-length: 100\r\n\r\n", b"{"):
+            time.sleep(0.05)
+            for client in found:
+                client.sendall(part)
+        time.sleep(0.05)
+        yield found
+
+
+def test_who_dawdles_keeps_nobody_from_being_answered(make_runtime) -> None:
+    """Bodies under way take no place of work; beyond their own number they are refused, small ones never."""
+    current = Current()
+    current.swap(Serving(make_runtime(), "houses", "7"))
+    app = make_app(current, Config(serving={"max_in_flight": 1, "access_log": False}))
+    request = HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
+    with listening(app) as port:
+        with uploading(port, 5) as clients:
+            assert talk(port, request)[0].startswith(b"HTTP/1.1 200")
+            clients[-1].settimeout(1)
+            assert _received(clients[-1]).startswith(b"HTTP/1.1 503")
+            assert b"modelbook_requests_in_flight 0.0" in talk(port, METRICS)[0]
+        with uploading(port, 4) as clients:
+            for client in clients:
+                client.sendall(BODY[1:] + b" " * (100 - len(BODY)))
+                assert _received(client).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("kind", ["compiled", "reference"])
+def test_who_goes_away_gives_back_what_was_lent(make_runtime, kind) -> None:
+    """The version that answered a client that did not wait is let go, and its place of work is free again."""
+    ended = []
+    current = Current(on_ended=ended.append)
+    slow = Serving(make_runtime(kind=kind, act=lambda: time.sleep(0.3)), "houses", "7")
+    current.swap(slow)
+    app = make_app(current, Config(serving={"max_in_flight": 1, "access_log": False}))
+    body = b'{"instances":[' + b",".join([BODY[14:-2]] * 50) + b"]}"
+    request = HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    with listening(app) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(request)
+            time.sleep(0.1)
+        current.swap(Serving(make_runtime(), "houses", "8"))
+        assert talk(port, request)[0].startswith(b"HTTP/1.1 503")
+        assert ended == []
+        time.sleep(0.4)
+        assert talk(port, request)[0].startswith(b"HTTP/1.1 200")
+        assert ended == [slow]
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_there(port) -> None:
