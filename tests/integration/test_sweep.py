@@ -1,20 +1,22 @@
 """Sweeps of a real project: on record in MLflow, taken up again, and leaving the project alone."""
 
 import json
+import platform
 
 import orjson
 import pytest
 
 from modelbook.errors import ConfigError, ModelbookError, NotFoundError, StorageError, UsageError
 from modelbook.pipeline.reproduction.reproduce import reproduce_run
-from modelbook.pipeline.sweeps import trials as trials_module
 from modelbook.pipeline.sweeps.recorder import kept_trial
-from modelbook.pipeline.sweeps.records import TrialRecord
+from modelbook.pipeline.sweeps.records import SweepRecord, TrialRecord
 from modelbook.pipeline.sweeps.space import as_space, parse_grid
 from modelbook.pipeline.sweeps.sweep import SweepPlan, run_sweep
+from modelbook.pipeline.sweeps.trials import SweepTrials
 from modelbook.pipeline.syncing import sync
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.journal import run_before
+from modelbook.tracking.lineage import command_line
 from modelbook.tracking.outbox import waiting
 
 TREES = "model.hyperparameters.random_forest.n_estimators"
@@ -155,25 +157,45 @@ def test_a_trial_is_not_the_run_before_another(swept):
     assert run_before(project.config, later).uid == project.metadata.uid
 
 
-def test_an_interrupted_sweep_is_gone_on_with(project, monkeypatch):
-    """Its run is marked as killed; the same plan makes what is missing, and every trial is there once."""
-    said = trials_module.SweepTrials._say
+def interrupted_after(number, project, plan):
+    """Begin a sweep, and interrupt it as soon as a trial is on record."""
+    said = SweepTrials._say
 
     def interrupt(self, record):
         said(self, record)
-        if record.number == 1:
+        if record.number == number:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trials_module.SweepTrials, "_say", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run_sweep(project.root, grid(of={TREES: "3,4,5"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SweepTrials, "_say", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(project.root, plan)
+
+
+def test_an_interrupted_sweep_is_gone_on_with(project):
+    """Its run is marked as killed; the same plan makes what is missing, and every trial is there once."""
+    interrupted_after(1, project, grid(of={TREES: "3,4,5"}))
     parent = next(run for run in project.recorded if run.info.run_name.startswith("sweep_"))
     assert parent.info.status == "KILLED"
-    monkeypatch.setattr(trials_module.SweepTrials, "_say", said)
     outcome = run_sweep(project.root, grid(of={TREES: "3,4,5"}))
     assert outcome.run_id == parent.info.run_id
     assert sorted(children(project, outcome)) == [0, 1, 2]
     assert {run.info.status for run in project.recorded} == {"FINISHED"}
+
+
+def test_a_trial_is_recorded_with_the_packages_that_it_was_made_with(project, caplog):
+    """Gone on with after an upgrade, or elsewhere, a sweep says so; its further trials name what is now."""
+    interrupted_after(0, project, grid(of={TREES: "3,4"}))
+    path = next(project.root.glob("logs/sweeps/*/sweep.json"))
+    sweep = SweepRecord.read(path)
+    old = sweep.lineage.environment.model_copy(update={"python": "3.8.1", "sha256": "0" * 64})
+    lineage = sweep.lineage.model_copy(update={"environment": old, "host": "elsewhere", "command": "before"})
+    sweep.model_copy(update={"lineage": lineage}).write(path)
+    later = children(project, run_sweep(project.root, grid(of={TREES: "3,4"})))[1].data.tags
+    assert later["modelbook.python"] == platform.python_version()
+    assert later["modelbook.environment_sha256"] == project.metadata.lineage.environment.sha256
+    assert (later["modelbook.host"], later["modelbook.command"]) == (platform.node(), command_line())
+    assert "Python: 3.8.1 →" in caplog.text
 
 
 def test_a_sweep_without_its_server_loses_nothing(project, monkeypatch):

@@ -1,6 +1,7 @@
 """A sweep: many settings tried on the same project, each trial on record, and which of them is best."""
 
 import hashlib
+import platform
 import shutil
 import time
 import uuid
@@ -19,6 +20,7 @@ from modelbook.features.code import USER_CODE
 from modelbook.files import file_hash, storage_errors
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.pipeline.lock import hold_project
+from modelbook.pipeline.reproduction.environment import environment_changes
 from modelbook.pipeline.run import bring_source
 from modelbook.pipeline.sweeps.outcome import OUTCOME_FILE, conclude
 from modelbook.pipeline.sweeps.recorder import SweepRecorder
@@ -36,7 +38,8 @@ from modelbook.pipeline.sweeps.study import SweepStudy
 from modelbook.pipeline.sweeps.trials import ROWS_FOLDER, SweepTrials
 from modelbook.pipeline.sweeps.worker import Worker
 from modelbook.pipeline.syncing import close_left_open, deliver_waiting
-from modelbook.tracking.lineage import command_line, read_lineage
+from modelbook.records import Lineage
+from modelbook.tracking.lineage import command_line, read_environment, read_lineage
 from modelbook.tracking.store import knows
 
 FOLDER = "logs/sweeps"
@@ -206,6 +209,7 @@ def _run(
                 config,
                 worker,
                 sweep=sweep,
+                lineage=_lineage_now(sweep, log),
                 text=search.text,
                 folder=folder,
                 study=study,
@@ -250,6 +254,15 @@ def _record(config: Config, search: _Search, folder: Path) -> SweepRecord:
     )
     sweep.write(path)
     return sweep
+
+
+def _lineage_now(sweep: SweepRecord, log: PipelineLogger) -> Lineage:
+    """Return what trials made from now on come from, and say what changed since the sweep began."""
+    began, environment = sweep.lineage, read_environment()
+    if changes := environment_changes(began.environment, environment):
+        log.warning(f"the sweep began with other packages, or on another machine: {'; '.join(changes)}")
+    here = {"environment": environment, "host": platform.node(), "command": command_line()}
+    return began.model_copy(update=here)
 
 
 @contextmanager

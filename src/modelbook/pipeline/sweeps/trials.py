@@ -25,7 +25,7 @@ from modelbook.pipeline.sweeps.study import Asked, SweepStudy
 from modelbook.pipeline.sweeps.worker import Worker, WorkerGoneError
 from modelbook.records import Lineage
 from modelbook.tracking import journal
-from modelbook.tracking.lineage import command_line, read_code_state, settings_yaml
+from modelbook.tracking.lineage import read_code_state, settings_yaml
 
 ROWS_FOLDER = "rows"
 
@@ -40,6 +40,7 @@ class SweepTrials:
         config: The project.
         worker: The first process, which has begun already; others are started as there is use for them.
         sweep: The sweep.
+        lineage: What the project is now, where the sweep's own says what it was.
         text: What config.yaml said when it began.
         folder: The sweep's folder.
         study: Says what to try.
@@ -57,6 +58,7 @@ class SweepTrials:
         worker: Worker,
         *,
         sweep: SweepRecord,
+        lineage: Lineage,
         text: str,
         folder: Path,
         study: SweepStudy,
@@ -67,7 +69,7 @@ class SweepTrials:
         self.config, self.sweep, self.folder = config, sweep, folder
         self.study, self.recorder, self.asked = study, recorder, asked
         self.records: dict[int, TrialRecord] = {}
-        self._text, self._log = text, log
+        self._now, self._text, self._log = lineage, text, log
         self._prepared: dict[str, PreparedRows] = {}
         self._deciding, self._preparing = threading.Lock(), threading.Lock()
         self._is_stopping = False
@@ -175,7 +177,7 @@ class SweepTrials:
     def _made(self, asked: Asked, place: int) -> TrialRecord | None:
         """Return the record of a trial made now; None where the sweep stops before it is done."""
         started_at, path = now(), self.config.path(CONFIG_PATH)
-        lineage = self.sweep.lineage
+        lineage = self._now
         try:
             proposal = propose_changes(self._text, asked.point, path=path)
             prepared = self._rows(proposal, self._workers[place])
@@ -239,9 +241,8 @@ class SweepTrials:
             "config_yaml": settings_yaml(config),
             "seeds": {"split": config.split.seed, "training": config.training.seed},
             "threads": self._threads,
-            "command": command_line(),
         }
-        return self.sweep.lineage.model_copy(update=update)
+        return self._now.model_copy(update=update)
 
     def _recorded(
         self, asked: Asked, proposal: Proposal, result: TrialResult, *, lineage: Lineage
