@@ -20,7 +20,7 @@ from modelbook.serving.refusal import RequestRefusedError
 from modelbook.serving.telemetry import Telemetry
 
 INVOCATIONS = "/invocations"
-OPEN_PATHS = frozenset({"/ping", "/health", "/livez", "/readyz"})  # probes have no keys
+OPEN_PATHS = frozenset({"/ping", "/health", "/livez", "/readyz"})  # probes have no keys and ask by address
 KNOWN_PATHS = OPEN_PATHS | {INVOCATIONS, "/version", "/metrics", "/docs", "/openapi.json"}
 _PAGES = frozenset({"/docs", "/openapi.json"})
 REQUEST_ID = "modelbook.request_id"  # where the scope says what a request is called
@@ -135,9 +135,11 @@ class Door:
         return b"none" if serving is None else serving.version.encode()
 
     def _admit(self, headers: Headers, scope: Scope, visit: Visit) -> None:
+        if scope["path"] in OPEN_PATHS:
+            return
         if self._hosts and _host_of(headers) not in self._hosts:
             raise RequestRefusedError("this server has another name", status=421, cause="host")
-        if self._keys and scope["path"] not in OPEN_PATHS:
+        if self._keys:
             visit.owner = self._keys.owner(headers)
             if visit.owner is None:
                 if scope["path"] in _PAGES:

@@ -293,19 +293,19 @@ def _headers() -> dict[str, Any]:
 def _others(*, has_keys: bool) -> dict[str, Any]:
     guarded: dict[str, Any] = {"security": [{"key": []}]} if has_keys else {}
     refused = {"421": _refused(_REFUSALS[421])}
-    keyless = refused | ({"401": _refused("An API key is needed.")} if has_keys else {})
+    refused |= {"401": _refused("An API key is needed.")} if has_keys else {}
     text = {"text/plain": {"schema": {"type": "string"}}}
     state = {JSON: {"schema": {"type": "object"}}}
     newline: dict[str, Any] = {JSON: {}}
     return {
         path: {"get": {"operationId": path[1:], "summary": summary, "responses": responses} | security}
         for path, summary, responses, security in (
-            ("/ping", "Whether there is a model", _answers("404", newline) | refused, {}),
-            ("/health", "Whether there is a model", _answers("404", newline) | refused, {}),
-            ("/livez", "Whether the server is alive", _answers(None, state) | refused, {}),
-            ("/readyz", "Whether new clients are welcome", _answers("503", state) | refused, {}),
-            ("/version", "The version of MLflow", _answers(None, newline) | keyless, guarded),
-            ("/metrics", "Counts for Prometheus", _answers(None, text) | keyless, guarded),
+            ("/ping", "Whether there is a model", _answers("404", newline), {}),
+            ("/health", "Whether there is a model", _answers("404", newline), {}),
+            ("/livez", "Whether the server is alive", _answers(None, state), {}),
+            ("/readyz", "Whether new clients are welcome", _answers("503", state), {}),
+            ("/version", "The version of MLflow", _answers(None, newline) | refused, guarded),
+            ("/metrics", "Counts for Prometheus", _answers(None, text) | refused, guarded),
         )
     }
 

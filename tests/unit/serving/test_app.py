@@ -255,8 +255,11 @@ def test_keys_are_asked_for(ask) -> None:
     ],
 )
 def test_the_host_is_checked(ask, host, settings, *, status) -> None:
-    """A page elsewhere that is led to this machine by its name gets nothing."""
-    assert ask(**settings).get("/livez", headers={"host": host}).status_code == status
+    """A page elsewhere that is led to this machine by its name gets nothing but what probes get."""
+    client = ask(**settings)
+    assert client.get("/version", headers={"host": host}).status_code == status
+    for path in ("/ping", "/health", "/livez", "/readyz"):
+        assert client.get(path, headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["compiled", "reference"])
