@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass
 
 from modelbook.config import Config
+from modelbook.errors import ModelbookError, StoreAwayError
 from modelbook.records import ModelVersion
 from modelbook.registry.reference import PRODUCTION, Reference, is_local, no_such_model, parse_reference
 from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.shelf import Shelf
 
 _PREFIX = "models:/"
 _NEWEST = "latest"
@@ -55,7 +57,7 @@ def find_wanted(config: Config, reference: Reference) -> Wanted:
 
     Raises:
         NotFoundError: There is no such version.
-        StoreAwayError: MLflow's store does not answer, or not in time.
+        StoreAwayError: MLflow's store does not answer, or not in time, or its file is gone.
         TrackingStoreError: It cannot be used.
     """
     if not config.training.enable_mlflow or is_local(reference.version):
@@ -68,7 +70,7 @@ def find_wanted(config: Config, reference: Reference) -> Wanted:
     if found is None and reference.alias == PRODUCTION:
         found = named_version(config, name)
     if found is None:
-        raise no_such_model(_spelled(reference))
+        raise _not_there(config, reference)
     return Wanted(name, found.version, found.digest, alias)
 
 
@@ -99,6 +101,21 @@ def digest_of(wanted: Wanted) -> str | None:
     """
     digest = wanted.digest
     return digest if digest and _DIGEST.fullmatch(digest) else None
+
+
+def _not_there(config: Config, reference: Reference) -> ModelbookError:
+    """Return why there is no version: what answered before is none that nobody made."""
+    from modelbook.tracking.store import sqlite_path
+
+    path = sqlite_path(config.tracking_uri)
+    if path is None or path.is_file() or Shelf(config).recall(reference) is None:
+        return no_such_model(_spelled(reference))
+    return StoreAwayError(
+        "the tracking store is gone",
+        where=str(path),
+        got="no such file",
+        hint="bring it back, or correct MLFLOW_TRACKING_URI or tracking.uri",
+    )
 
 
 def _is_meant(entry: ModelVersion, reference: Reference) -> bool:

@@ -1,11 +1,14 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from modelbook.config import load_config
 from modelbook.errors import NotFoundError, StoreAwayError, UsageError
 from modelbook.registry.reference import Reference
 from modelbook.registry.registry import ModelRegistry
+from modelbook.registry.shelf import Remembered, Shelf
 from modelbook.registry.wanted import Wanted, digest_of, find_kept, find_wanted, parse_wanted
-from modelbook.tracking.store import open_client
+from modelbook.tracking.store import open_client, sqlite_path
 
 
 @pytest.fixture
@@ -79,6 +82,23 @@ def test_what_the_local_registry_last_knew(stored, free_port):
     with pytest.raises(StoreAwayError):
         find_wanted(load_config(stored.root), parse_wanted("houses"))
     assert find_kept(load_config(stored.root), parse_wanted("houses")).version == "3"
+
+
+def test_a_store_whose_file_is_gone(stored):
+    """Where a version answered before the store is away, and not the model; nobody else had one."""
+    reference = parse_wanted("houses")
+    sqlite_path(stored.tracking_uri).unlink()
+    with pytest.raises(NotFoundError, match="no such model"):
+        find_wanted(stored, reference)
+    shelf, moment = Shelf(stored), datetime(2026, 11, 22, tzinfo=UTC)
+    shelf.bundle("d1").mkdir(parents=True)
+    note = Remembered(name="houses", version="1", digest="d1", alias=None, server="a1", moment=moment)
+    shelf.remember(reference, note)
+    with pytest.raises(StoreAwayError, match="is gone") as raised:
+        find_wanted(stored, reference)
+    assert raised.value.got == "no such file"
+    with pytest.raises(NotFoundError, match="no such model"):
+        find_wanted(stored, parse_wanted("barns"))
 
 
 def test_a_digest_is_no_path():
