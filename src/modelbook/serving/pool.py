@@ -97,10 +97,7 @@ class PooledRuntime:
 
     def predict_until(self, until: float, rows: Rows, *, with_probabilities: bool = False) -> Answer:
         """Return what the model says of rows, or end it at a time of `time.monotonic`."""
-        try:
-            process = self._idle.get(timeout=max(until - time.monotonic(), 0))
-        except queue.Empty:
-            raise TooLongError("no process of the model was free in time") from None
+        process = self._take(until)
         try:
             kind, content = process.ask((dict(rows), with_probabilities), until)
         except _GoneError as error:
@@ -120,6 +117,17 @@ class PooledRuntime:
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().end()
+
+    def _take(self, until: float) -> "_Process":
+        """Return a process that is alive; one that died while it had nothing to do costs nobody an answer."""
+        while True:
+            try:
+                process = self._idle.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                raise TooLongError("no process of the model was free in time") from None
+            if process.is_alive:
+                return process
+            self._replace(process)
 
     def _take_back(self, process: "_Process") -> None:
         self._idle.put(process)
@@ -176,6 +184,11 @@ class _Process:
                 stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
                 pass_fds=[handle],
             )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
 
     def await_ready(self) -> None:
         """Wait until the model is open."""
