@@ -16,7 +16,7 @@ from modelbook.logs import PipelineLogger, now
 from modelbook.records import ModelRecord
 from modelbook.registry.reference import Reference
 from modelbook.registry.shelf import Remembered, Shelf
-from modelbook.registry.wanted import Wanted, find_kept, find_wanted
+from modelbook.registry.wanted import Wanted, digest_of, find_kept, find_wanted
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.manifest import read_manifest, refused
 from modelbook.serving.pool import close_runtime, open_served
@@ -83,6 +83,9 @@ class Follower:
         try:
             wanted = self._wanted()
             refusal = self._take(wanted)
+            if refusal is None and not self._is_served(wanted):  # the registry names another one by now
+                wanted = self._wanted()
+                refusal = self._take(wanted)
         except Exception as error:  # noqa: BLE001 (a thread that ended would follow no more)
             self._note(_told(error), is_stale=isinstance(error, TrackingStoreError), details=_reason(error))
         else:
@@ -128,15 +131,25 @@ class Follower:
             self._note(problem, is_stale=is_stale, details=f"{ref}: {_reason(error)}")
             until = self._clock() + (PAUSE_S if is_stale else self._retry_s)
             return _Refusal(wanted, problem, is_stale, until)
-        self._put_in_place(wanted, runtime)
+        if self._is_still_wanted(wanted):
+            self._put_in_place(wanted, runtime)
+        else:
+            close_runtime(runtime)
         return None
+
+    def _is_still_wanted(self, wanted: Wanted) -> bool:
+        """Return whether the registry has changed its word while a version was made ready, as far as it says."""
+        try:
+            return self._wanted() == wanted
+        except Exception as error:  # noqa: BLE001 (as in look)
+            return isinstance(error, TrackingStoreError)
 
     def _is_served(self, wanted: Wanted) -> bool:
         serving = self._current.serving
         return (
             serving is not None
             and serving.version == wanted.version
-            and wanted.digest in {None, serving.runtime.record.digest}
+            and digest_of(wanted) in {None, serving.runtime.record.digest}
         )
 
     def _verified(self, wanted: Wanted, former: ModelRecord | None) -> Runtime:

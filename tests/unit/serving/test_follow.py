@@ -324,6 +324,55 @@ def test_a_store_that_goes_while_a_version_is_fetched(scene, monkeypatch):
     assert not scene.current.is_stale
 
 
+@pytest.mark.parametrize("since", ["first", "neither"])
+def test_a_version_that_is_rolled_back_while_it_is_prepared(scene, monkeypatch, since):
+    """What the registry names no more once it is ready does not answer a single request."""
+    scene.stage(first="Production")
+    scene.look()
+    scene.stage(second="Production")
+    prepare, closed = follow.prepare, []
+
+    def prepare_slowly(config, wanted, **words):
+        digest = prepare(config, wanted, **words)
+        scene.stage(**({since: "Production"} if since == "first" else {}))
+        return digest
+
+    monkeypatch.setattr(follow, "prepare", prepare_slowly)
+    monkeypatch.setattr(follow, "close_runtime", closed.append)
+    assert scene.look() == scene.first
+    assert (scene.current.swaps, len(closed)) == (0, 1)
+    assert scene.current.problem == (None if since == "first" else "nothing is in production any more")
+
+
+def test_another_version_that_is_promoted_meanwhile(scene, monkeypatch):
+    """A server that begins asks again, and lets what the registry names by then answer at once."""
+    scene.stage(second="Production")
+    prepare = follow.prepare
+
+    def prepare_slowly(config, wanted, **words):
+        scene.stage(first="Production")
+        return prepare(config, wanted, **words)
+
+    monkeypatch.setattr(follow, "prepare", prepare_slowly)
+    assert scene.look() == scene.first
+    assert (scene.current.swaps, scene.current.problem) == (0, None)
+
+
+def test_a_store_that_goes_before_a_version_is_in_place(scene, monkeypatch):
+    """A version that is ready answers, where nobody can say that it is meant no more."""
+    asked = []
+
+    def ask_once(*words):
+        asked.append(1)
+        if len(asked) == 2:
+            raise StoreAwayError("the tracking server does not answer")
+        return find_wanted(*words)
+
+    scene.stage(first="Production")
+    monkeypatch.setattr(follow, "find_wanted", ask_once)
+    assert scene.look() == scene.first
+
+
 def test_old_bundles_are_removed(scene, monkeypatch):
     """The cache keeps the newest few bundles."""
     monkeypatch.setattr("modelbook.registry.shelf.Shelf.clear.__defaults__", (1,))
