@@ -1,6 +1,7 @@
 """A server that leaves well: it says so first, answers whom it has, and is gone within ten seconds."""
 
 import asyncio
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ GRACE_S = 7.0
 _GONE_AFTER_S = 9.0
 _EXIT_TERMINATED = 143
 _LOOK_EVERY_S = 1.0
+_HUNG_S = 600.0
+_STDERR = 2
 
 
 def leave_well(current: Current, *, drain_s: float = DRAIN_S) -> None:
@@ -55,12 +58,18 @@ def leave_with_parent() -> None:
 
 
 def end_with_parent() -> None:
-    """Let a process end at once when the one that started it is gone: nobody waits for what it does."""
+    """Let a process end when the one that started it is gone: nobody waits for what it does.
+
+    It ends at once. Where its code holds the interpreter, so that no thread can look, the C thread of
+    `faulthandler` ends it after ten minutes, which nothing that is asked of it takes. The kernel could do so
+    at once (PR_SET_PDEATHSIG), but takes the end of the thread that started a process for that of its parent.
+    """
     threading.Thread(target=_end_with, args=(os.getppid(),), name="modelbook-parent", daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
+        faulthandler.dump_traceback_later(_HUNG_S, exit=True, file=_STDERR)
         time.sleep(_LOOK_EVERY_S)
     os._exit(_EXIT_TERMINATED)
 

@@ -113,6 +113,8 @@ class Following:
             await self._app(scope, receive, send)
         finally:
             self._follower.stop()
+            if (serving := self._current.serving) is not None:
+                close_runtime(serving.runtime)
 
 
 def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:

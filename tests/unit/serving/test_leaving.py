@@ -11,7 +11,10 @@ import pytest
 from modelbook.serving.current import Current
 from modelbook.serving.leaving import leave_well
 
-CHILD = "import time; from modelbook.serving.leaving import end_with_parent as e; e(); print(1, flush=True);"
+CHILD = (
+    "import itertools, time; from modelbook.serving import leaving;"
+    "leaving._HUNG_S = 2; leaving.end_with_parent(); print(1, flush=True);"
+)
 PARENT = (
     "import subprocess, sys;"
     "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE);"
@@ -49,9 +52,10 @@ def test_a_server_says_that_it_leaves_before_it_does(closed, monkeypatch):
     assert 0.25 < closed[0] - begun < 0.6
 
 
-def test_a_process_ends_with_the_one_that_started_it():
-    """Where the process that wants a bundle is killed, the one that makes it ends within seconds."""
-    words = [sys.executable, "-c", PARENT, f"{CHILD} time.sleep(60)"]
+@pytest.mark.parametrize("work", ["time.sleep(60)", "time.sleep(0.2); sum(itertools.repeat(0))"])
+def test_a_process_ends_with_the_one_that_started_it(work):
+    """Where whoever started a process is killed it ends, also where its code holds the interpreter."""
+    words = [sys.executable, "-c", PARENT, f"{CHILD} {work}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
         parent.kill()
