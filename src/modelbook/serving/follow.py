@@ -138,7 +138,7 @@ class Follower:
         return None
 
     def _is_still_wanted(self, wanted: Wanted) -> bool:
-        """Return whether the registry names a version even now that it is ready, as far as it can be asked."""
+        """Return whether the registry names a version even now that it is ready, as far as it says."""
         try:
             return self._wanted() == wanted
         except Exception as error:  # noqa: BLE001 (as in look)
