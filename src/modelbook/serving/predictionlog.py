@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,7 +84,7 @@ class PredictionLog:
         self._thread: threading.Thread | None = None
         self._began = time.monotonic()
         self._number = 0
-        self._is_failing = False
+        self._problems: set[str] = set()
 
     def start(self) -> None:
         """Begin to write."""
@@ -92,10 +93,14 @@ class PredictionLog:
         self._thread.start()
 
     def end(self, timeout_s: float = 2.0) -> None:
-        """Write what is left, for as long as that may take."""
+        """Write what is left, for as long as that may take; what is not written by then counts as dropped."""
         self._is_over.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        if self._thread is None:
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive() and (rows := self._rows):
+            self._on_dropped(rows)
+            PipelineLogger("serve").error(f"predictions of {rows} rows were not written in time")
 
     def keep(self, kept: Kept) -> None:
         """Take a request, unless too many wait for the disk."""
@@ -122,30 +127,30 @@ class PredictionLog:
 
     def _write_waiting(self) -> None:
         self._began = time.monotonic()
-        while batch := self._take_batch():
+        if not self._waiting:
+            return
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        for batch in batches(waiting, self._settings.rows_per_file):
             rows = sum(kept.size for kept in batch)
-            try:
-                self._write(batch)
-                self._is_failing = False
-            except Exception as error:  # noqa: BLE001 (whatever the disk does, answers go on)
+            if not self._goes_well("predictions cannot be kept", partial(self._write, batch)):
                 self._on_dropped(rows)
-                if not self._is_failing:
-                    self._is_failing = True
-                    PipelineLogger("serve").error(f"predictions cannot be kept: {type(error).__name__}")
             with self._lock:
                 self._rows -= rows
                 self._text -= sum(kept.text for kept in batch)
+        self._goes_well("old predictions cannot be removed", self._clear)
 
-    def _take_batch(self) -> list[Kept]:
-        """Take what goes into one file: requests on one version that asked for the same."""
-        batch: list[Kept] = []
-        rows = 0
-        while self._waiting and rows < self._settings.rows_per_file:
-            if batch and _kind(batch[0]) != _kind(self._waiting[0]):
-                break
-            batch.append(self._waiting.popleft())
-            rows += batch[-1].size
-        return batch
+    def _goes_well(self, problem: str, act: Callable[[], None]) -> bool:
+        """Return whether something could be done; a problem is said once until it is over."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 (whatever the disk does, answers go on)
+            if problem not in self._problems:
+                self._problems.add(problem)
+                PipelineLogger("serve").error(f"{problem}: {type(error).__name__}")
+            return False
+        self._problems.discard(problem)
+        return True
 
     def _write(self, batch: list[Kept]) -> None:
         from pyarrow import parquet
@@ -157,7 +162,6 @@ class PredictionLog:
         stamp = f"{now():%Y%m%d_%H%M%S}_{os.getpid()}_{self._number:06d}"
         with whole_file(self._folder / f"predictions_{stamp}{_SUFFIX}") as path:
             parquet.write_table(table, path, compression="zstd")
-        self._clear()
 
     def _clear(self) -> None:
         """Remove the oldest files beyond what all of them may take."""
@@ -169,6 +173,30 @@ class PredictionLog:
                 return
             path.unlink(missing_ok=True)
             excess -= sizes[path]
+
+
+def batches(waiting: deque[Kept], most_rows: int) -> Iterator[list[Kept]]:
+    """Take requests out, and yield those that go into one file: on one version, asked for the same, in order.
+
+    Example:
+        >>> import numpy as np
+        >>> answer = Answer(np.array([1.5]), None)
+        >>> waiting = [Kept(datetime.min, name, "houses", name[0], {}, answer) for name in ("1a", "2a", "1b")]
+        >>> [[kept.request_id for kept in batch] for batch in batches(deque(waiting), 100)]
+        [['1a', '1b'], ['2a']]
+    """
+    alike: dict[tuple[str, str, bool], deque[Kept]] = {}
+    while waiting:
+        kept = waiting.popleft()
+        alike.setdefault(_kind(kept), deque()).append(kept)
+    for others in alike.values():
+        while others:
+            batch = [others.popleft()]
+            rows = batch[0].size
+            while others and rows < most_rows:
+                batch.append(others.popleft())
+                rows += batch[-1].size
+            yield batch
 
 
 def as_table(batch: list[Kept]) -> "pa.Table":

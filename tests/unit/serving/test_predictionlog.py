@@ -81,6 +81,48 @@ def test_a_file_is_of_one_version(open_log, tmp_path) -> None:
     assert tables[2]["probabilities"].to_list() == [[0.5, 0.5]] * 2
 
 
+def test_requests_of_two_kinds_in_turns_fill_two_files(open_log, tmp_path) -> None:
+    """Who asks for probabilities between others makes no file of each request; each kind keeps its order."""
+    log, _ = open_log()
+    for number in range(10):
+        log.keep(request(identity=str(number), with_probabilities=number % 2 == 1))
+    log.end()
+    assert [table["request_id"].to_list()[::2] for table in files(tmp_path / "log")] == [
+        ["0", "2", "4", "6", "8"],
+        ["1", "3", "5", "7", "9"],
+    ]
+
+
+def test_an_old_file_that_cannot_go_is_no_loss(open_log, tmp_path, *, monkeypatch, caplog) -> None:
+    """What was written is not counted as dropped; the folder is looked through once for many files."""
+    looks = []
+
+    def fail(_):
+        looks.append(1)
+        raise PermissionError
+
+    monkeypatch.setattr(predictionlog.PredictionLog, "_clear", fail)
+    log, dropped = open_log(rows_per_file=2)
+    for _ in range(5):
+        log.keep(request())
+    log.end()
+    assert not dropped
+    assert len(files(tmp_path / "log")) == 5
+    assert len(looks) == 1
+    assert "old predictions cannot be removed: PermissionError" in caplog.text
+
+
+def test_what_a_stop_leaves_unwritten_is_counted(open_log, monkeypatch, caplog) -> None:
+    """A disk that is slower than a stop may take loses rows, and the log says how many."""
+    monkeypatch.setattr(predictionlog.PredictionLog, "_write", lambda *_: time.sleep(0.5))
+    log, dropped = open_log()
+    log.keep(request())
+    log.keep(request(version="2"))
+    log.end(timeout_s=0.1)
+    assert dropped == [4]
+    assert "predictions of 4 rows were not written in time" in caplog.text
+
+
 def test_a_file_is_closed_when_it_is_full_or_late(open_log, tmp_path) -> None:
     """Neither few rows nor many are waited for."""
     log, _ = open_log(rows_per_file=4)
