@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from modelbook.config import Config
-from modelbook.errors import ConfigError, ModelbookError
+from modelbook.errors import ConfigError, StorageError
 from modelbook.features.engineer import FeatureEngineer, transform_errors
 from modelbook.logs import PipelineLogger, format_number
 from modelbook.models.blending import (
@@ -218,8 +218,10 @@ class _Hunt:
         began = self._clock()
         try:
             tried = self._fitted(candidate)
-        except (ModelbookError, ValueError, FloatingPointError) as error:
-            self._note(candidate, began, note=str(error).partition("\n")[0])
+        except (StorageError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (libraries raise of their own; the other candidates are left)
+            self._note(candidate, began, note=str(error).partition("\n")[0] or type(error).__name__)
             return False
         if tried is None:
             self._note(candidate, began, note="does not fit into the time that is left")
@@ -276,8 +278,9 @@ class _Hunt:
 
     def _best_iterations(self, candidate: Candidate, fold: _Fold) -> int:
         estimator = self._estimator(candidate, fold)
-        known, watched = as_learned(estimator, fold.y, fold.held)
-        held_out = (fold.others, watched)
+        is_learned = np.isin(fold.held, fold.y) | (self.metric == "rmse")  # the others' class is not known
+        known, watched = as_learned(estimator, fold.y, fold.held[is_learned])
+        held_out = (fold.others[is_learned], watched)
         found = inner(estimator).best_iterations(
             fold.matrix, known, held_out=held_out, rounds=_PATIENCE_ROUNDS
         )

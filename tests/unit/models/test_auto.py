@@ -5,13 +5,14 @@ from itertools import count
 import numpy as np
 import pytest
 
-from modelbook.errors import ConfigError
+from modelbook.errors import ConfigError, StorageError
 from modelbook.models import auto
 from modelbook.models.auto import search, settled
+from modelbook.models.build import build_estimator
 from modelbook.models.digest import model_digest
 from modelbook.models.fit import fit_pipeline
 from modelbook.models.train import ModelTrainer
-from modelbook.records import Outcome
+from modelbook.records import Candidate, Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,35 @@ def test_no_time_at_all(table, settings):
     with pytest.raises(ConfigError, match="could fit nothing within its budget") as caught:
         found(settings("auto"), table, budget_looks=1)
     assert any(mistake.startswith("linear: ") for mistake in caught.value.mistakes)
+
+
+def test_one_candidate_that_fails_is_noted(table, settings, monkeypatch):
+    """Whatever a library raises costs its own candidate; what no candidate can help ends the search."""
+
+    def failing(config, *arguments):
+        if config.model.algorithm == "lightgbm":
+            raise error
+        return build_estimator(config, *arguments)
+
+    monkeypatch.setattr(auto, "build_estimator", failing)
+    error = Exception("Check failed: best_split_info.right_count > 0")  # LightGBMError is nothing more
+    choice = found(settings("auto"), table)
+    notes = {trial.note for trial in choice.trials if trial.algorithm == "lightgbm"}
+    assert notes == {"Check failed: best_split_info.right_count > 0"}
+    assert any(trial.score is not None for trial in choice.trials)
+    for error in (MemoryError(), StorageError("the disk is full")):
+        with pytest.raises(type(error)):
+            found(settings("auto"), table)
+
+
+def test_a_class_that_only_held_out_rows_have(table, settings, monkeypatch):
+    """In the order of time a class may begin after a fold's training rows: iterations are found without it."""
+    network = Candidate(algorithm="mlp", settings={"max_iter": 5})
+    monkeypatch.setattr(auto, "portfolio", lambda _: (network,))
+    dear = np.select([table["group"] < 5, table["group"] < 8], [table["dear"], "z"], "zz")
+    config = settings("auto", task="classification", split={"method": "time", "column": "at"})
+    choice = found(config, table.assign(dear=dear, at=range(90)), budget_looks=30)
+    assert choice.trials[0].note is None
 
 
 @pytest.mark.parametrize("method", ["random", "group", "time"])
