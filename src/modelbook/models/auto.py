@@ -7,7 +7,7 @@ and which make the same model wherever and whenever they are fitted.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -149,7 +149,7 @@ class _Hunt:
         self._folds = self._of_each(lambda pair: _fold(config, X, y=y, train=pair[0], held=pair[1]), pairs)
         self._features_s = (clock() - began) / self._turns
         self._actual = np.concatenate([fold.held for fold in self._folds])
-        self._growth = len(y) / len(self._folds[0].y)
+        self._growth = len(y) / float(np.mean([len(fold.y) for fold in self._folds]))
 
     @property
     def metric(self) -> str:
@@ -318,12 +318,14 @@ class _Hunt:
 
 
 def _pairs(config: Config, X: pd.DataFrame, y: Array) -> list[tuple[Array, Array]]:
-    """Return the folds' row numbers; of a large table only one fold."""
+    """Return the folds' row numbers, in time the latest and largest first; of a large table only the first."""
     count = _FOLDS
     if config.project.task == "classification" and config.split.method not in {"group", "time"}:
         count = max(2, min(_FOLDS, int(np.unique(y, return_counts=True)[1].min())))
-    found: Iterator[tuple[Array, Array]] = folds(config, X, y, count=count, where="the automatic search")
-    return [next(found)] if len(y) > _FOLDED_ROWS else list(found)
+    found = list(folds(config, X, y, count=count, where="the automatic search"))
+    if config.split.method == "time":
+        found.reverse()
+    return found[:1] if len(y) > _FOLDED_ROWS else found
 
 
 def _fold(config: Config, X: pd.DataFrame, *, y: Array, train: Array, held: Array) -> _Fold:

@@ -112,6 +112,16 @@ def test_classes_and_splits(table, settings, method):
     assert 0 < choice.score < np.log(2)
 
 
+@pytest.mark.parametrize(("folded_rows", "counts"), [(90, [60, 30]), (89, [60])])
+def test_in_time_the_latest_rows_come_first(table, settings, monkeypatch, *, folded_rows, counts):
+    """Of a large table they are what is held back, and iterations are found on what comes first."""
+    monkeypatch.setattr(auto, "_FOLDED_ROWS", folded_rows)
+    config = settings("auto", split={"method": "time", "column": "at"})
+    pairs = auto._pairs(config, table.assign(at=range(90)), table["price"].to_numpy())
+    assert [len(train) for train, _ in pairs] == counts
+    assert pairs[0][1].tolist() == list(range(60, 90))
+
+
 def test_a_target_without_reason(table, settings):
     """On a shuffled target the choice promises no more than the mean does."""
     shuffled = np.random.default_rng(0).permutation(table["price"])
