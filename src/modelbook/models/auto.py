@@ -32,6 +32,7 @@ from modelbook.models.folds import folds
 from modelbook.models.parts import inner, iterations, tell_categories
 from modelbook.models.portfolio import drawn, portfolio, tunable
 from modelbook.models.stopping import as_learned, category_columns
+from modelbook.models.target import check_target
 from modelbook.models.threads import side_by_side, threads_each
 from modelbook.records import Candidate, Outcome, Trial
 
@@ -89,13 +90,14 @@ def search(config: Config, X: pd.DataFrame, *, y: Array, clock: Clock = time.mon
 
     Raises:
         ConfigError: The features cannot be made, or no candidate can be fitted within the budget.
-        DataInvalidError: There are too few rows.
+        DataInvalidError: There are too few rows, or the target cannot be transformed as it is to be.
 
     Source:
         R. Caruana, A. Niculescu-Mizil, G. Crew and A. Ksikes, "Ensemble Selection from Libraries of Models",
         ICML (2004), for a library of models that are weighed by held-out predictions; the weights themselves
         are those of `blending`.
     """
+    check_target(config, y)
     began = clock()
     budget_s = config.training.time_budget_s or DEFAULT_BUDGET_S
     with transform_errors(config), quietly():

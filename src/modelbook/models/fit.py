@@ -19,6 +19,7 @@ from modelbook.models.build import build_estimator, hyperparameter_error
 from modelbook.models.estimators import distributions, thread_count
 from modelbook.models.parts import tell_categories
 from modelbook.models.stopping import category_columns, settle_iterations
+from modelbook.models.target import check_target
 
 _THREADS = ("n_jobs", "n_threads")
 
@@ -46,7 +47,7 @@ def fit_pipeline(
     """
     features = FeatureEngineer(config).build() if transformer is None else clone(transformer)
     pipeline = Pipeline([("features", features), ("estimator", build_estimator(config))])
-    _check_target(config, y)
+    check_target(config, y)
     try:
         with transform_errors(config), threadpool_limits(thread_count(config.training.n_jobs)), quietly():
             _fit(pipeline, config, X=X, y=y)
@@ -80,17 +81,6 @@ def quietly() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="n_quantiles .* is greater than")
         warnings.filterwarnings("ignore", message="Stochastic Optimizer: Maximum iterations")
         yield
-
-
-def _check_target(config: Config, y: npt.NDArray[Any]) -> None:
-    if config.training.target_transform == "log" and (y < 0).any():
-        raise DataInvalidError(
-            "the target has values below zero, which have no logarithm",
-            where=f"training.target_transform: log, data.target: {config.data.target}",
-            got=f"{int((y < 0).sum())} of {len(y)} rows below zero",
-            expected="a target of zero or more",
-            hint="set training.target_transform: quantile or none",
-        )
 
 
 def estimator_error(config: Config, error: Exception) -> ConfigError | DataInvalidError:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from modelbook.config import Task
+from modelbook.config import Config, Task
 from modelbook.errors import DataInvalidError
 
 
@@ -39,6 +39,26 @@ def target_array(y: Any, task: Task) -> npt.NDArray[Any]:
             hint="take these rows out: a model cannot learn from them",
         )
     return _numbers(column, name) if task == "regression" else _labels(column, name)
+
+
+def check_target(config: Config, y: npt.NDArray[Any]) -> None:
+    """Return quietly where a target can be transformed as `training.target_transform` says.
+
+    Args:
+        config: The settings.
+        y: The target, `(n_rows,)`.
+
+    Raises:
+        DataInvalidError: Values below zero are to have a logarithm.
+    """
+    if config.training.target_transform == "log" and (y < 0).any():
+        raise DataInvalidError(
+            "the target has values below zero, which have no logarithm",
+            where=f"training.target_transform: log, data.target: {config.data.target}",
+            got=f"{int((y < 0).sum())} of {len(y)} rows below zero",
+            expected="a target of zero or more",
+            hint="set training.target_transform: quantile or none",
+        )
 
 
 def _numbers(column: pd.Series, name: str) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from modelbook.errors import ConfigError, StorageError
+from modelbook.errors import ConfigError, DataInvalidError, StorageError
 from modelbook.models import auto
 from modelbook.models.auto import search, settled
 from modelbook.models.build import build_estimator
@@ -133,6 +133,13 @@ def test_a_transformed_target(table, settings):
     """Iterations are found on the target as it is learned, and scores are in its own units."""
     config = settings("auto", training={"target_transform": "quantile"})
     assert found(config, table).score < np.std(table["price"])
+
+
+def test_a_target_without_a_logarithm_costs_no_time(table, settings):
+    """It is said before anything is tried, as for any other algorithm."""
+    config = settings("auto", training={"target_transform": "log"})
+    with pytest.raises(DataInvalidError, match="values below zero, which have no logarithm"):
+        found(config, table.assign(price=table["price"] - 10))
 
 
 def test_what_takes_no_gaps_is_left_out(table, settings):
