@@ -320,11 +320,8 @@ class _Hunt:
 
 
 def _pairs(config: Config, X: pd.DataFrame, y: Array) -> list[tuple[Array, Array]]:
-    """Return the folds' row numbers, in time the latest and largest first; of a large table only the first."""
-    count = _FOLDS
-    if config.project.task == "classification" and config.split.method not in {"group", "time"}:
-        count = max(2, min(_FOLDS, int(np.unique(y, return_counts=True)[1].min())))
-    found = list(folds(config, X, y, count=count, where="the automatic search"))
+    """Return the folds' row numbers, in time the latest ones first; of a large table only the first."""
+    found = list(folds(config, X, y, count=_FOLDS, where=None))
     if config.split.method == "time":
         found.reverse()
     return found[:1] if len(y) > _FOLDED_ROWS else found

@@ -43,7 +43,7 @@ def settle_weights(estimator: Any, config: Config, *, X: pd.DataFrame, y: Array,
         features: What makes the features, unfitted.
 
     Raises:
-        DataInvalidError: There are too few rows, groups or rows of a class for the folds.
+        DataInvalidError: There are too few rows, groups or times for the folds.
     """
     if config.model.algorithm != BLEND or blend_settings(config).weights is not None:
         return

@@ -37,7 +37,7 @@ def cross_validate(
 
     Raises:
         ConfigError: The settings do not make a model.
-        DataInvalidError: There are too few rows, groups or rows of a class for the folds.
+        DataInvalidError: There are too few rows, groups or times for the folds.
         UsageError: The column that the split goes by is not in X.
     """
     scores = []

@@ -1,17 +1,20 @@
 """The folds of training rows, made as the split of training and test rows was."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from modelbook.config import Config
 from modelbook.errors import DataInvalidError, UsageError
 
 Array = npt.NDArray[Any]
+
+CROSS_VALIDATION = "training.cv_folds"
 
 
 def folds(
@@ -20,51 +23,68 @@ def folds(
     y: Array,
     *,
     count: int | None = None,
-    where: str = "training.cv_folds",
+    where: str | None = CROSS_VALIDATION,
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the row numbers of training and held-out rows of each fold.
 
-    Classification keeps the classes' shares, unless rows are kept together by group or in the order of time.
+    Classification keeps the classes' shares, unless rows are kept together by group or in the order of time,
+    or a class has fewer rows than there are folds. Rows of one time are never on both sides.
 
     Args:
         config: The settings.
         X: Raw columns of training rows, `(n_rows, n_columns)`.
         y: The target, `(n_rows,)`.
         count: The number of folds; None takes `training.cv_folds`.
-        where: The setting that the number is from, for errors.
+        where: The setting that the number is from, for errors; None where fewer folds do as well, which are
+            then as many as rows, groups or times allow.
 
     Raises:
-        DataInvalidError: There are too few rows, groups or rows of a class for the folds.
+        DataInvalidError: There are too few rows, groups or times for the folds.
         UsageError: The column that the split goes by is not in X.
     """
     count, seed = count or config.training.cv_folds, config.training.seed
-    _need(len(y), count, "rows", where=where)
     if config.split.method == "group":
         groups = pd.factorize(_split_column(config, X))[0]
-        _need(len(np.unique(groups)), count, f"groups in {config.split.column}", where=where)
+        count = _possible(count, len(np.unique(groups)), f"groups in {config.split.column}", where=where)
         yield from GroupKFold(count).split(X, y, groups)
     elif config.split.method == "time":
-        _need(len(y), count + 1, "rows", where=where)
-        order = np.argsort(_split_column(config, X).to_numpy(), kind="stable")
-        for train, test in TimeSeriesSplit(count).split(order):
-            yield order[train], order[test]
-    elif config.project.task == "classification":
-        rarest = int(np.unique(y, return_counts=True)[1].min())
-        _need(rarest, count, "rows of the rarest class", where=where)
-        yield from StratifiedKFold(count, shuffle=True, random_state=seed).split(X, y)
+        yield from _in_time(_split_column(config, X), count, where=where)
     else:
-        yield from KFold(count, shuffle=True, random_state=seed).split(X)
+        count = _possible(count, len(y), "rows", where=where)
+        has_strata = config.project.task == "classification" and _rarest(y) >= count
+        made = (StratifiedKFold if has_strata else KFold)(count, shuffle=True, random_state=seed)
+        yield from made.split(X, y)
 
 
-def _need(got: int, count: int, what: str, *, where: str) -> None:
-    if got < count:
-        raise DataInvalidError(
-            "there is too little data to cross-validate",
-            where=where,
-            got=f"{got} {what}",
-            expected=f"at least {count}",
-            hint=f"lower {where}; training.cv_folds: 0 does without cross-validation",
-        )
+def _in_time(column: pd.Series, count: int, *, where: str | None) -> Iterator[tuple[Array, Array]]:
+    """Yield folds that are each held out after all rows of earlier times, as `TimeSeriesSplit` has them."""
+    times = column.rank(method="dense").to_numpy().astype(np.int64) - 1
+    n_times = int(times.max()) + 1
+    count = _possible(count, n_times - 1, f"later times in {column.name}", where=where, fewest=1)
+    order = np.argsort(times, kind="stable")
+    size = n_times // (count + 1)
+    cuts = np.searchsorted(times[order], range(n_times - count * size, n_times + 1, size))
+    for start, end in pairwise(cuts):
+        yield order[:start], order[start:end]
+
+
+def _rarest(y: Array) -> int:
+    return int(np.unique(y, return_counts=True)[1].min())
+
+
+def _possible(count: int, most: int, what: str, *, where: str | None, fewest: int = 2) -> int:
+    """Return how many folds there can be: so many as are asked for, or fewer where those do as well."""
+    needed = fewest if where is None else count
+    if most >= needed:
+        return min(count, most)
+    hints = {None: "bring more rows", CROSS_VALIDATION: "lower it; 0 does without cross-validation"}
+    raise DataInvalidError(
+        "there is too little data to cross-validate",
+        where=where,
+        got=f"{most} {what}",
+        expected=f"at least {needed}",
+        hint=hints.get(where, "lower it"),
+    )
 
 
 def _split_column(config: Config, X: pd.DataFrame) -> pd.Series:

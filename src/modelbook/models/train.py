@@ -190,7 +190,7 @@ class ModelTrainer:
 
         Raises:
             ConfigError: The settings do not make a model.
-            DataInvalidError: There are too few rows, groups or rows of a class for the folds.
+            DataInvalidError: There are too few rows, groups or times for the folds.
             UsageError: `training.cv_folds` is 0, or the column that the split goes by is not in X.
         """
         if not self.config.training.cv_folds:

@@ -93,7 +93,7 @@ def test_one_candidate_that_fails_is_noted(table, settings, monkeypatch):
 
 
 def test_a_class_that_only_held_out_rows_have(table, settings, monkeypatch):
-    """In the order of time a class may begin after a fold's training rows: iterations are found without it."""
+    """In time a class may begin after a fold's training rows: iterations are found without it."""
     network = Candidate(algorithm="mlp", settings={"max_iter": 5})
     monkeypatch.setattr(auto, "portfolio", lambda _: (network,))
     dear = np.select([table["group"] < 5, table["group"] < 8], [table["dear"], "z"], "zz")
@@ -120,6 +120,16 @@ def test_in_time_the_latest_rows_come_first(table, settings, monkeypatch, *, fol
     pairs = auto._pairs(config, table.assign(at=range(90)), table["price"].to_numpy())
     assert [len(train) for train, _ in pairs] == counts
     assert pairs[0][1].tolist() == list(range(60, 90))
+
+
+@pytest.mark.parametrize(("task", "split"), [("classification", "random"), ("regression", "group")])
+def test_few_rows_of_a_class_or_few_groups_are_enough(table, settings, monkeypatch, *, task, split):
+    """One row of a class, or three groups, make as many folds as they can."""
+    monkeypatch.setattr(auto, "_FOLDS", 4)
+    few = table.assign(group=np.arange(90) % 3, dear=np.where(np.arange(90) == 5, "rare", table["dear"]))
+    config = settings("auto", task=task, split={"method": split, "column": "group"})
+    choice = found(config, few)
+    assert any(trial.score is not None for trial in choice.trials)
 
 
 def test_a_target_without_reason(table, settings):
