@@ -112,12 +112,17 @@ class Lifecycle:
     def mend(self) -> list[str]:
         """Finish or withdraw what killed processes left, and return what was done, one line each.
 
+        Entries that the store has lost are written back from the project's copy first. While the store does
+        not know the model everything stays as it is.
+
         Raises:
             TrackingStoreError: The store cannot be used.
             StorageError: The project's folder cannot be written.
         """
         self.standing = self._books.read()
-        said = []
+        if not self.standing.is_known:  # a wrong address, a lost database: neither says what happened
+            return []
+        said = self._restore()
         intent = self._intent.read_bytes().decode("utf-8", "replace") if self._intent.is_file() else None
         is_decided = intent in self.standing.lines
         if intent is not None:
@@ -130,39 +135,43 @@ class Lifecycle:
             is_own = intent == last or not is_behind
             said += [] if is_own else [f"{_called(last)} was cut off elsewhere: it is finished"]
             self._carry_through(last)
-        if said and (is_decided or not self.standing.doubts):
+        if is_decided and self.standing.doubts:
             self._settle()
+        elif said:
+            said += self.reconcile()
         self._intent.unlink(missing_ok=True)
         return said
 
     def reconcile(self) -> list[str]:
-        """Bring store and project in line if the ledger is whole; return what was done, one line each.
+        """Let the project say what a whole ledger says; return what was done, one line each.
 
-        Entries that a store has lost are written back from the project's copy; a copy that is not the store's
-        is put aside.
+        A copy that is not the store's is put aside.
 
         Raises:
             TrackingStoreError: The store cannot be used.
             StorageError: The project's folder cannot be written.
         """
         standing = self.standing
-        if standing.doubts and not self._is_restorable():
+        if standing.doubts or not standing.is_known:
             return []
         said = []
-        if self._is_restorable():
-            for number, line in enumerate(standing.mirror, start=1):
-                self._books.add(number, line)
-            self._books.set_stages({}, {}, head_of(standing.mirror) or "")
-            lost = len(standing.mirror) - len(standing.lines)
-            said.append(
-                f"the store had lost {lost} entries of the ledger: written back from the project's copy"
-            )
-            self.standing = self._books.read()
-        elif standing.mirror_faults:
+        if standing.mirror_faults:
             done = f"put aside as {self._put_aside()}" if standing.mirror else "written anew"
             said.append(f"the project's copy of the ledger was not whole: it is {done}")
         self._settle()
         return said
+
+    def _restore(self) -> list[str]:
+        """Write back the entries that the store has lost, and return what was done."""
+        standing = self.standing
+        if not self._is_restorable():
+            return []
+        for number, line in enumerate(standing.mirror, start=1):
+            self._books.add(number, line)
+        self._books.set_stages({}, {}, head_of(standing.mirror) or "")
+        self.standing = self._books.read()
+        lost = len(standing.mirror) - len(standing.lines)
+        return [f"the store had lost {lost} entries of the ledger: written back from the project's copy"]
 
     def _is_restorable(self) -> bool:
         """Return whether the project's copy is whole, and the store holds the beginning of it and no more."""
@@ -170,7 +179,7 @@ class Lifecycle:
         is_beginning = standing.lines == tuple(standing.mirror[: len(standing.lines)])
         has_more = len(standing.mirror) > len(standing.lines)
         is_whole = not any(fault.startswith("copy:") for fault in standing.mirror_faults)
-        return standing.is_known and not standing.is_deleted and is_beginning and has_more and is_whole
+        return not standing.is_deleted and is_beginning and has_more and is_whole
 
     def _put_aside(self) -> str:
         stamp = f"damaged_{self._clock().strftime(STAMP)}"

@@ -371,6 +371,65 @@ def test_a_store_that_lost_its_ledger(with_mlflow, empty_store):
     assert standing(with_mlflow).faults == ()
 
 
+def made_anew(config, *digests):
+    """Let the store know the model, with versions of these digests, as the next run does."""
+    client = open_client(config)
+    client.create_registered_model(NAME)
+    for digest in digests:
+        client.create_model_version(NAME, source="file:///none", tags={DIGEST_TAG: digest})
+
+
+@pytest.mark.parametrize("has_intent", [False, True])
+def test_a_store_that_does_not_know_the_model(with_mlflow, empty_store, has_intent):
+    """Nothing is touched while the store does not know the model; the copy restores the ledger then."""
+    promote(with_mlflow, 1)
+    promote(with_mlflow, 2)
+    if has_intent:
+        intent_path(with_mlflow, NAME).write_text(standing(with_mlflow).lines[1])
+    folder = with_mlflow.path(FOLDER)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    lines = standing(with_mlflow).lines
+    shutil.copy(empty_store, with_mlflow.path("logs/mlflow.db"))
+    assert mend_interrupted(with_mlflow) == []
+    with pytest.raises(NotFoundError):
+        promote(with_mlflow, 3, action="rollback")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    made_anew(with_mlflow, "digest1", "digest2", "digest3")
+    mend_interrupted(with_mlflow)
+    with open_lifecycle(with_mlflow, NAME):
+        pass
+    found = standing(with_mlflow)
+    assert found.lines == tuple(found.mirror) == lines
+    assert not intent_path(with_mlflow, NAME).exists()
+    assert found.aliases.production is None
+
+
+def test_a_lost_ledger_is_written_back_before_an_interrupted_move_is_judged(with_mlflow, empty_store):
+    """A move that the store has lost with its ledger is not withdrawn, nor is the copy overwritten."""
+    promote(with_mlflow, 1)
+    intent_path(with_mlflow, NAME).write_text(standing(with_mlflow).lines[0])
+    shutil.copy(empty_store, with_mlflow.path("logs/mlflow.db"))
+    made_anew(with_mlflow, "digest1")
+    restored, finished = mend_interrupted(with_mlflow)
+    assert restored.startswith("the store had lost 1 entries of the ledger")
+    assert finished == "promote of houses/1 to production was cut off: it is finished"
+    assert standing(with_mlflow).faults == standing(with_mlflow).mirror_faults == ()
+
+
+def test_a_damaged_copy_is_kept_where_an_interrupted_move_is_mended(with_mlflow):
+    """What was found in a damaged copy is put aside before the copy is written anew, by whomever."""
+    promote(with_mlflow, 1)
+    promote(with_mlflow, 2)
+    path = mirror_path(with_mlflow, NAME)
+    write_mirror(path, [line.replace("ada", "eve") for line in read_mirror(path)])
+    intent_path(with_mlflow, NAME).write_text(standing(with_mlflow).lines[1])
+    damaged = path.read_bytes()
+    mend_interrupted(with_mlflow)
+    (aside,) = path.parent.glob("damaged_*.jsonl")
+    assert aside.read_bytes() == damaged
+    assert disagreements(with_mlflow) == []
+
+
 def test_a_number_that_means_another_model_by_now(with_mlflow, empty_store):
     """A version that a new database gave a number of old was never in production itself."""
     promote(with_mlflow, 1)
