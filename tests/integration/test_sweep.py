@@ -2,6 +2,9 @@
 
 import json
 import platform
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import orjson
 import pytest
@@ -157,19 +160,29 @@ def test_a_trial_is_not_the_run_before_another(swept):
     assert run_before(project.config, later).uid == project.metadata.uid
 
 
-def interrupted_after(number, project, plan):
-    """Begin a sweep, and interrupt it as soon as a trial is on record."""
+@contextmanager
+def once_on_record(number, what):
+    """Have something happen as soon as a trial is on record."""
     said = SweepTrials._say
 
-    def interrupt(self, record):
+    def say(self, record):
         said(self, record)
         if record.number == number:
-            raise KeyboardInterrupt
+            what()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SweepTrials, "_say", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run_sweep(project.root, plan)
+        patch.setattr(SweepTrials, "_say", say)
+        yield
+
+
+def interrupted_after(number, project, plan):
+    """Begin a sweep, and interrupt it as soon as a trial is on record."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with once_on_record(number, interrupt), pytest.raises(KeyboardInterrupt):
+        run_sweep(project.root, plan)
 
 
 def test_an_interrupted_sweep_is_gone_on_with(project):
@@ -196,6 +209,23 @@ def test_a_trial_is_recorded_with_the_packages_that_it_was_made_with(project, ca
     assert later["modelbook.environment_sha256"] == project.metadata.lineage.environment.sha256
     assert (later["modelbook.host"], later["modelbook.command"]) == (platform.node(), command_line())
     assert "Python: 3.8.1 →" in caplog.text
+
+
+def test_a_sweep_stops_where_its_code_is_changed(project):
+    """No trial is recorded with code that may not have made it; with the former code it is gone on with."""
+    project.write("features.py", '"""Before."""\n')
+    edit = partial(project.write, "features.py", '"""After."""\n')
+    with once_on_record(0, edit), pytest.raises(UsageError, match=r"features\.py was changed") as caught:
+        run_sweep(project.root, grid(of={TREES: "3,4"}))
+    assert "another sweep" in caught.value.hint
+    begun = [run.data.tags.get("modelbook.trial") for run in project.recorded]
+    assert "1" not in begun
+    project.write("features.py", '"""Before."""\n')
+    found = children(project, run_sweep(project.root, grid(of={TREES: "3,4"})))
+    assert len({run.data.tags["modelbook.sweep"] for run in found.values()}) == 1
+    for run in found.values():
+        patch = project.client.download_artifacts(run.info.run_id, "uncommitted.patch")
+        assert "Before." in Path(patch).read_text()
 
 
 def test_a_sweep_without_its_server_loses_nothing(project, monkeypatch):

@@ -103,7 +103,7 @@ def _print(console: Console, outcome: "SweepOutcome") -> None:
 
 
 def _print_trials(console: Console, outcome: "SweepOutcome") -> None:
-    from modelbook.pipeline.sweeps.trials import short_names
+    from modelbook.pipeline.sweeps.space import short_names
 
     names = short_names(best_settings := outcome.best_trial.settings)
     columns = ("trial", *(names[key] for key in best_settings), outcome.metric, "time", "")

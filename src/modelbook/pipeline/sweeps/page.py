@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from modelbook.evaluation.page import METRIC_LABELS, png_source, render_page
 from modelbook.evaluation.search_plots import Tried, draw_search
 from modelbook.pipeline.sweeps.records import ChosenBy, SweepOutcome, SweepRecord
-from modelbook.pipeline.sweeps.trials import short_names
+from modelbook.pipeline.sweeps.space import short_names
 
 MOST_ROWS = 200
 

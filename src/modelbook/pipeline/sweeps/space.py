@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from modelbook.config import Config
+from modelbook.config import Config, spell
 from modelbook.config.settings import load_yaml
 from modelbook.errors import ConfigError, NotFoundError, UsageError
 from modelbook.models.spaces import SPACES, default_space
@@ -183,6 +183,29 @@ def probes_of(space: Space) -> list[dict[str, str]]:
 def decoded(point: Point) -> dict[str, Any]:
     """Return a point with its values as they are, rather than as JSON."""
     return {key: json.loads(value) for key, value in point.items()}
+
+
+def describe_point(point: Point) -> str:
+    """Return swept settings as people read them, each by the last of its names.
+
+    Example:
+        >>> describe_point({"training.seed": "7", "features.numeric.scale": '"robust"'})
+        'seed 7, scale robust'
+    """
+    settings = decoded(point)
+    names = short_names(settings)
+    return ", ".join(f"{names[key]} {spell(value)}" for key, value in settings.items())
+
+
+def short_names(keys: Mapping[str, Any]) -> dict[str, str]:
+    """Return the last name of each dotted key, and all of it where another key ends the same.
+
+    Example:
+        >>> short_names({"a.seed": 1, "b.seed": 2, "b.scale": 3})
+        {'a.seed': 'a.seed', 'b.seed': 'b.seed', 'b.scale': 'scale'}
+    """
+    last = {key: key.rpartition(".")[2] for key in keys}
+    return {key: name if list(last.values()).count(name) == 1 else key for key, name in last.items()}
 
 
 def dump_space(space: Space) -> str:

@@ -1,7 +1,6 @@
 """A sweep: many settings tried on the same project, each trial on record, and which of them is best."""
 
 import hashlib
-import platform
 import shutil
 import time
 import uuid
@@ -16,11 +15,9 @@ from modelbook.config import CONFIG_PATH, METRICS, Config, load_config, propose_
 from modelbook.config.settings import read_text
 from modelbook.errors import ModelbookError, StoreAwayError, UsageError
 from modelbook.evaluation.gate import LOWER_IS_BETTER
-from modelbook.features.code import USER_CODE
 from modelbook.files import file_hash, storage_errors
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.pipeline.lock import hold_project
-from modelbook.pipeline.reproduction.environment import environment_changes
 from modelbook.pipeline.run import bring_source
 from modelbook.pipeline.sweeps.outcome import OUTCOME_FILE, conclude
 from modelbook.pipeline.sweeps.recorder import SweepRecorder
@@ -35,11 +32,10 @@ from modelbook.pipeline.sweeps.space import (
     probes_of,
 )
 from modelbook.pipeline.sweeps.study import SweepStudy
-from modelbook.pipeline.sweeps.trials import ROWS_FOLDER, SweepTrials
+from modelbook.pipeline.sweeps.trials import ROWS_FOLDER, SweepTrials, code_hash
 from modelbook.pipeline.sweeps.worker import Worker
 from modelbook.pipeline.syncing import close_left_open, deliver_waiting
-from modelbook.records import Lineage
-from modelbook.tracking.lineage import command_line, read_environment, read_lineage
+from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.store import knows
 
 FOLDER = "logs/sweeps"
@@ -108,6 +104,7 @@ class _Search:
 
     Attributes:
         text: What config.yaml says.
+        code: The hash of features.py; None where there is none.
         probes: What it would say for points that have every value, and both ends of each range.
         space: What to try.
         is_grid: Whether every point is tried.
@@ -117,6 +114,7 @@ class _Search:
     """
 
     text: str
+    code: str | None
     probes: tuple[str, ...]
     space: Space
     is_grid: bool
@@ -144,6 +142,7 @@ def _search(config: Config, text: str, plan: SweepPlan) -> _Search:
         )
     return _Search(
         text=text,
+        code=code_hash(config),
         probes=tuple(probe.text for probe in probes),
         space=space,
         is_grid=plan.trials is None,
@@ -162,14 +161,13 @@ def _chosen_by(config: Config, *, is_grid: bool) -> ChosenBy:
 
 def _sweep_id(config: Config, search: _Search) -> str:
     """Return a hash of all that makes a sweep what it is, but for the number of its trials."""
-    code = config.path(USER_CODE)
     content = [
         dump_space(search.space),
         search.is_grid,
         search.metric,
         config.sha256,
         file_hash(config.path(config.data.raw), "md5"),
-        file_hash(code) if code.is_file() else None,
+        search.code,
     ]
     return hashlib.sha256(orjson.dumps(content)).hexdigest()[:_ID_LENGTH]
 
@@ -209,8 +207,8 @@ def _run(
                 config,
                 worker,
                 sweep=sweep,
-                lineage=_lineage_now(sweep, log),
                 text=search.text,
+                code=search.code,
                 folder=folder,
                 study=study,
                 recorder=recorder,
@@ -254,15 +252,6 @@ def _record(config: Config, search: _Search, folder: Path) -> SweepRecord:
     )
     sweep.write(path)
     return sweep
-
-
-def _lineage_now(sweep: SweepRecord, log: PipelineLogger) -> Lineage:
-    """Return what trials made from now on come from, and say what changed since the sweep began."""
-    began, environment = sweep.lineage, read_environment()
-    if changes := environment_changes(began.environment, environment):
-        log.warning(f"the sweep began with other packages, or on another machine: {'; '.join(changes)}")
-    here = {"environment": environment, "host": platform.node(), "command": command_line()}
-    return began.model_copy(update=here)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """The trials of a sweep, made in several processes at once, each as soon as there is one for it."""
 
 import hashlib
+import platform
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
@@ -13,19 +13,22 @@ from typing import Any
 
 import orjson
 
-from modelbook.config import CONFIG_PATH, Config, Proposal, propose_changes, spell
-from modelbook.errors import ModelbookError, StorageError
+from modelbook.config import CONFIG_PATH, Config, Proposal, propose_changes
+from modelbook.errors import ModelbookError, StorageError, UsageError
 from modelbook.evaluation.difference import Difference
+from modelbook.features.code import USER_CODE
+from modelbook.files import file_hash
 from modelbook.logs import STAMP, PipelineLogger, format_number, now
 from modelbook.pipeline.comparable import same_test_rows
+from modelbook.pipeline.reproduction.environment import environment_changes
 from modelbook.pipeline.sweeps.recorder import SweepRecorder, kept_trial
 from modelbook.pipeline.sweeps.records import PreparedRows, SweepRecord, TrialRecord, TrialResult
-from modelbook.pipeline.sweeps.space import Point, decoded
+from modelbook.pipeline.sweeps.space import describe_point
 from modelbook.pipeline.sweeps.study import Asked, SweepStudy
 from modelbook.pipeline.sweeps.worker import Worker, WorkerGoneError
 from modelbook.records import Lineage
 from modelbook.tracking import journal
-from modelbook.tracking.lineage import read_code_state, settings_yaml
+from modelbook.tracking.lineage import command_line, read_code_state, read_environment, settings_yaml
 
 ROWS_FOLDER = "rows"
 
@@ -40,8 +43,8 @@ class SweepTrials:
         config: The project.
         worker: The first process, which has begun already; others are started as there is use for them.
         sweep: The sweep.
-        lineage: What the project is now, where the sweep's own says what it was.
         text: What config.yaml said when it began.
+        code: The hash of features.py then; None where there is none.
         folder: The sweep's folder.
         study: Says what to try.
         recorder: Puts trials on record.
@@ -58,8 +61,8 @@ class SweepTrials:
         worker: Worker,
         *,
         sweep: SweepRecord,
-        lineage: Lineage,
         text: str,
+        code: str | None,
         folder: Path,
         study: SweepStudy,
         recorder: SweepRecorder,
@@ -69,7 +72,8 @@ class SweepTrials:
         self.config, self.sweep, self.folder = config, sweep, folder
         self.study, self.recorder, self.asked = study, recorder, asked
         self.records: dict[int, TrialRecord] = {}
-        self._now, self._text, self._log = lineage, text, log
+        self._now = _lineage_now(sweep, log)
+        self._text, self._code, self._log = text, code, log
         self._prepared: dict[str, PreparedRows] = {}
         self._deciding, self._preparing = threading.Lock(), threading.Lock()
         self._is_stopping = False
@@ -162,8 +166,18 @@ class SweepTrials:
             record = kept_trial(self.config, self._uid(asked.number)) or self._made(asked, place)
             if record is None:
                 return
+            self._refuse_other_code()
             with self._deciding:
                 self._keep(record)
+
+    def _refuse_other_code(self) -> None:
+        """Stop where features.py was edited: which of the two a trial was made with cannot be told."""
+        if code_hash(self.config) != self._code:
+            raise UsageError(
+                f"{USER_CODE} was changed while the sweep was made: its trials would not be of one project",
+                where=str(self.config.path(USER_CODE)),
+                hint="with the former file the same command goes on; with this one it is another sweep",
+            )
 
     def _keep(self, record: TrialRecord) -> None:
         self.recorder.raise_error()
@@ -310,31 +324,23 @@ def divide_cores(config: Config, trials: int) -> tuple[int, int]:
     return workers, cores // workers
 
 
-def describe_point(point: Point) -> str:
-    """Return swept settings as people read them, each by the last of its names.
-
-    Example:
-        >>> describe_point({"training.seed": "7", "features.numeric.scale": '"robust"'})
-        'seed 7, scale robust'
-    """
-    settings = decoded(point)
-    names = short_names(settings)
-    return ", ".join(f"{names[key]} {spell(value)}" for key, value in settings.items())
-
-
-def short_names(keys: Mapping[str, Any]) -> dict[str, str]:
-    """Return the last name of each dotted key, and all of it where another key ends the same.
-
-    Example:
-        >>> short_names({"a.seed": 1, "b.seed": 2, "b.scale": 3})
-        {'a.seed': 'a.seed', 'b.seed': 'b.seed', 'b.scale': 'scale'}
-    """
-    last = {key: key.rpartition(".")[2] for key in keys}
-    return {key: name if list(last.values()).count(name) == 1 else key for key, name in last.items()}
+def _lineage_now(sweep: SweepRecord, log: PipelineLogger) -> Lineage:
+    """Return what trials made from now on come from, and say what changed since the sweep began."""
+    began, environment = sweep.lineage, read_environment()
+    if changes := environment_changes(began.environment, environment):
+        log.warning(f"the sweep began with other packages, or on another machine: {'; '.join(changes)}")
+    here = {"environment": environment, "host": platform.node(), "command": command_line()}
+    return began.model_copy(update=here)
 
 
 def _run_name(algorithm: str, moment: datetime, number: int) -> str:
     return f"{algorithm}_{moment.strftime(STAMP)}_{number}"
+
+
+def code_hash(config: Config) -> str | None:
+    """Return the hash of a project's features.py; None where it has none."""
+    path = config.path(USER_CODE)
+    return file_hash(path) if path.is_file() else None
 
 
 def _mistakes(error: ModelbookError) -> str | None:
