@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from modelbook.config import load_config
+from modelbook.tracking import named
 from modelbook.tracking.named import NamedVersion, named_version
 from modelbook.tracking.store import open_client
 
@@ -46,6 +48,14 @@ def test_a_model_that_is_not_there(config):
     """A name that nobody registered has no versions of any kind."""
     for asked in ({}, {"alias": "production"}, {"version": "1"}):
         assert named_version(config, "nobody", **asked) is None
+
+
+def test_a_question_has_limits(postgresql):
+    """A database that takes too long over an answer ends it itself, and one that is cut off is noticed."""
+    with named._asking(postgresql) as (ask, _):
+        assert ask("SHOW statement_timeout", {}) == "4s"
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            ask("SET LOCAL statement_timeout = 50; SELECT pg_sleep(20)", {})
 
 
 def test_asking_imports_no_mlflow(config):

@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from threading import Lock
 from typing import Any
 
 from modelbook.config import Config, mask_password
@@ -31,6 +32,23 @@ _NEWEST = f"SELECT max(version) {_THERE}"
 _NUMBERED = f"SELECT version {_THERE} AND version = :version"
 _ALIASED = "SELECT version FROM registered_model_aliases WHERE name = :name AND alias = :alias"
 _TAGGED = "SELECT value FROM model_version_tags WHERE name = :name AND version = :version AND {key} = :tag"
+
+# A database that is cut off says nothing, and is given up after so long.
+_POSTGRESQL_LIMITS = {
+    "connect_timeout": 4,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_MYSQL_LIMITS = {"connect_timeout": 4, "read_timeout": 10}
+_LIMITS = {
+    "psycopg": _POSTGRESQL_LIMITS,
+    "psycopg2": _POSTGRESQL_LIMITS,
+    "mysqldb": _MYSQL_LIMITS,
+    "pymysql": _MYSQL_LIMITS,
+}
+_IN_TIME = "SET LOCAL statement_timeout = '4s'"
 
 _Ask = Callable[[str, Mapping[str, Any]], Any]
 
@@ -102,6 +120,25 @@ def _of_server(
 
 
 def _of_database(uri: str, words: Mapping[str, str]) -> NamedVersion | None:
+    """Ask a database, unless it still owes an answer: questions that were given up would pile up."""
+    question = _question(uri)
+    if not question.acquire(blocking=False):
+        raise StoreAwayError(
+            "the tracking store has not answered the last question", where=mask_password(uri)
+        )
+    try:
+        return _answered(uri, words)
+    finally:
+        question.release()
+
+
+@cache
+def _question(uri: str) -> Lock:  # noqa: ARG001 (each database has a lock of its own)
+    """Return what is held while a database is asked."""
+    return Lock()
+
+
+def _answered(uri: str, words: Mapping[str, str]) -> NamedVersion | None:
     query = _ALIASED if "alias" in words else _NUMBERED if "version" in words else _NEWEST
     values = {**words, "version": int(words["version"])} if "version" in words else words
     with _asking(uri) as (ask, key):
@@ -119,11 +156,14 @@ def _asking(uri: str) -> Iterator[tuple[_Ask, str]]:
         with closing(read_only(path)) as database:
             yield lambda query, values: _first(database.execute(query, values).fetchone()), '"key"'
         return
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import create_engine, make_url, text
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine(uri, poolclass=NullPool)
+    limits = _LIMITS.get(make_url(uri).get_driver_name(), {})
+    engine = create_engine(uri, poolclass=NullPool, connect_args=limits)
     with engine.connect() as database:
+        if engine.dialect.name == "postgresql":
+            database.execute(text(_IN_TIME))
         key = engine.dialect.identifier_preparer.quote_identifier("key")
         yield lambda query, values: _first(database.execute(text(query), values).first()), key
 

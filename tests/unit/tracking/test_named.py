@@ -3,12 +3,14 @@ import http.server
 import socket
 import threading
 import time
+from contextlib import contextmanager
 
 import orjson
 import pytest
 
 from modelbook.config import load_config
 from modelbook.errors import StoreAwayError, TrackingStoreError
+from modelbook.tracking import named
 from modelbook.tracking.named import NamedVersion, named_version
 
 
@@ -119,3 +121,32 @@ def test_a_database_that_is_none(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
     with pytest.raises(StoreAwayError, match="cannot be used"):
         named_version(config, "houses")
+
+
+def test_a_database_that_still_owes_an_answer(tmp_path, monkeypatch):
+    """It is asked nothing more before it has answered, so that neither threads nor connections pile up."""
+    asked, may_answer, has_answered = [], threading.Event(), threading.Event()
+
+    @contextmanager
+    def asking(uri):
+        asked.append(uri)
+        may_answer.wait(10)
+        yield lambda *_: None, "key"
+        has_answered.set()
+
+    monkeypatch.setattr(named, "_asking", asking)
+    (tmp_path / "mlflow.db").touch()
+    config = load_config({"tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}})
+    with pytest.raises(StoreAwayError, match="not answer in time"):
+        named_version(config, "houses", limit_s=0.05)
+    for _ in range(3):
+        with pytest.raises(StoreAwayError, match="has not answered the last question"):
+            named_version(config, "houses")
+    assert len(asked) == 1
+    may_answer.set()
+    assert has_answered.wait(10)
+    deadline = time.monotonic() + 10
+    while named._question(config.tracking_uri).locked() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert named_version(config, "houses") is None
+    assert len(asked) == 2
