@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
+from modelbook.errors import DataInvalidError
 from modelbook.serving.current import Serving
 from modelbook.serving.pool import PooledRuntime, TooLongError
 from modelbook.serving.protocol import Given, read_body
 from modelbook.serving.refusal import RequestRefusedError
-from modelbook.serving.rows import RowReader
+from modelbook.serving.rows import RowReader, refuse_gaps
 from modelbook.serving.runtime import Answer, Rows, Runtime
 
 _ROWS_AT_ONCE = 8_192  # nothing ends what works in this process: it looks at the clock between so many
@@ -70,17 +71,22 @@ class Predictor:
 
         Raises:
             TooLongError: It was ended.
-            RequestRefusedError: The model has no probabilities.
-            ModelbookError: The model does not take the rows, or failed.
+            RequestRefusedError: The model has no probabilities, or does not take the rows.
+            ModelbookError: The model failed.
         """
+        try:
+            answer = self._answer(asked, until)
+        except DataInvalidError as error:
+            raise refuse_gaps(error, asked.rows, self.runtime.record.inputs) from error
+        return Predicted(to_json(answer, has_probabilities=asked.has_probabilities), asked, answer)
+
+    def _answer(self, asked: Asked, until: float | None) -> Answer:
         wanted = asked.has_probabilities
         if until is not None and isinstance(self.runtime, PooledRuntime):
-            answer = self.runtime.predict_until(until, asked.rows, with_probabilities=wanted)
-        elif until is not None and asked.rows_asked > _ROWS_AT_ONCE:
-            answer = self._predict_in_parts(asked, until)
-        else:
-            answer = self.runtime.predict(asked.rows, with_probabilities=wanted)
-        return Predicted(to_json(answer, has_probabilities=wanted), asked, answer)
+            return self.runtime.predict_until(until, asked.rows, with_probabilities=wanted)
+        if until is not None and asked.rows_asked > _ROWS_AT_ONCE:
+            return self._predict_in_parts(asked, until)
+        return self.runtime.predict(asked.rows, with_probabilities=wanted)
 
     def _predict_in_parts(self, asked: Asked, until: float) -> Answer:
         parts = []

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelbook.config import ColumnType
+from modelbook.errors import DataInvalidError
 from modelbook.records import InputColumn
 from modelbook.serving.refusal import MISTAKES_NAMED, Mistake, RequestRefusedError
 from modelbook.serving.runtime import Rows
@@ -117,6 +118,34 @@ class RowReader:
             for row, value in enumerate(columns[name]):
                 if read((value,)) is None:
                     yield Mistake(name, row, f"expected {_EXPECTED[kind]}, got {_described(value, kind)}")
+
+
+def refuse_gaps(error: DataInvalidError, rows: Rows, inputs: Sequence[InputColumn]) -> RequestRefusedError:
+    """Return the refusal of rows that a model does not take, with the places of the values that they lack.
+
+    Columns that had no gaps in training come first.
+
+    Example:
+        >>> inputs = [InputColumn(name="rooms", type="integer", nullable=True)]
+        >>> refuse_gaps(DataInvalidError("no"), {"rooms": np.array([3.0, np.nan])}, inputs).message
+        "no: column 'rooms', row 1: a value is missing"
+    """
+    mistakes: list[Mistake] = []
+    found = 0
+    for column in sorted(inputs, key=lambda column: column.nullable):
+        gaps = np.flatnonzero(_is_missing(rows[column.name]))
+        problem = (
+            "a value is missing" if column.nullable else "a value is missing; in training each row had one"
+        )
+        mistakes.extend(Mistake(column.name, int(row), problem) for row in gaps[:MISTAKES_NAMED])
+        found += len(gaps)
+    return RequestRefusedError(error.what, cause="rows", mistakes=mistakes, mistakes_found=found)
+
+
+def _is_missing(values: Array) -> npt.NDArray[np.bool_]:
+    if values.dtype == object:
+        return np.array([value is None for value in values], dtype=np.bool_)
+    return np.asarray(values != values)  # noqa: PLR0124 (NaN and NaT are not what they are)
 
 
 def _is_number(value: Any, kind: ColumnType) -> bool:

@@ -5,9 +5,12 @@ import time
 import numpy as np
 import pytest
 
+from modelbook.errors import DataInvalidError
+from modelbook.records import InputColumn
 from modelbook.serving.current import Serving
 from modelbook.serving.pool import TooLongError
 from modelbook.serving.prediction import Asked, Predictor
+from modelbook.serving.refusal import RequestRefusedError
 
 ROWS = 20_000
 
@@ -43,3 +46,29 @@ def test_a_model_is_ended_between_parts(make_runtime) -> None:
     with pytest.raises(TooLongError):
         predictor.predict(asked(), until=time.monotonic() + 0.04)
     assert len(calls) == 1
+
+
+def test_a_gap_that_the_model_does_not_fill_is_named(make_runtime) -> None:
+    """Every gap is named by column and row, those first that training knew nothing of."""
+
+    def refuse() -> None:
+        raise DataInvalidError("the model does not take the rows")
+
+    runtime = make_runtime(act=refuse)
+    columns = {"zone": "string", "built": "datetime", "rooms": "integer"}
+    inputs = [InputColumn(name=name, type=kind, nullable=name != "rooms") for name, kind in columns.items()]
+    runtime.record = runtime.record.model_copy(update={"inputs": tuple(inputs)})
+    rows = {
+        "zone": np.array(["north", None, None], dtype=object),
+        "built": np.array(["2020-01-01", "NaT", "2020-01-01"], dtype="datetime64[us]"),
+        "rooms": np.array([3.0, 4.0, np.nan]),
+    }
+    with pytest.raises(RequestRefusedError) as raised:
+        Predictor(Serving(runtime, "houses", "7")).predict(Asked(rows, 3, has_probabilities=False))
+    assert (raised.value.status, raised.value.cause, raised.value.mistakes_found) == (400, "rows", 4)
+    assert [tuple(mistake) for mistake in raised.value.mistakes] == [
+        ("rooms", 2, "a value is missing; in training each row had one"),
+        ("zone", 1, "a value is missing"),
+        ("zone", 2, "a value is missing"),
+        ("built", 1, "a value is missing"),
+    ]
