@@ -10,6 +10,8 @@ import orjson
 import pytest
 
 from modelbook.errors import ConfigError, ModelbookError, NotFoundError, StorageError, UsageError
+from modelbook.logs import PipelineLogger
+from modelbook.pipeline.recorded import find_recorded
 from modelbook.pipeline.reproduction.reproduce import reproduce_run
 from modelbook.pipeline.sweeps.recorder import kept_trial
 from modelbook.pipeline.sweeps.records import SweepRecord, TrialRecord
@@ -183,6 +185,15 @@ def interrupted_after(number, project, plan):
 
     with once_on_record(number, interrupt), pytest.raises(KeyboardInterrupt):
         run_sweep(project.root, plan)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////dev/null/mlflow.db"])
+def test_a_trial_is_not_the_latest_where_the_store_is_away(swept, monkeypatch, *, uri):
+    """Where no server answers, or the database cannot be opened, it is the run before the sweep."""
+    project, _, _ = swept
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    found = find_recorded(project.config, "latest", PipelineLogger("test"))
+    assert found.metadata.uid == project.metadata.uid
 
 
 def test_an_interrupted_sweep_is_gone_on_with(project):

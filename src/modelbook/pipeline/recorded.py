@@ -122,7 +122,10 @@ def _of_run(config: Config, ref: str, log: PipelineLogger) -> _Names:
 def _kept(config: Config, ref: str, error: ModelbookError) -> _Names:
     """Return the run of the journal that a reference means, else raise what the store said."""
     runs = journal.kept_runs(config)
-    found = runs[:1] if ref == LATEST else [run for run in runs if _is_named(run, ref)]
+    if ref == LATEST:
+        found = [run for run in runs if journal.kept_parent(config, run.uid) is None][:1]
+    else:
+        found = [run for run in runs if _is_named(run, ref)]
     if len(found) != 1:
         raise error
     return _Names(found[0].run_id, found[0].uid)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 from pydantic import ValidationError
 
 from modelbook.config import Config
@@ -58,6 +59,12 @@ def kept_evaluation(config: Config, uid: str) -> EvaluationReport | None:
     """Return what was said of a run, where the journal has it."""
     path = config.path(FOLDER) / uid / EVALUATION_FILE
     return EvaluationReport.read(path) if path.is_file() else None
+
+
+def kept_parent(config: Config, uid: str) -> str | None:
+    """Return the own id of the sweep that a run is a trial of; None for any other run."""
+    path = config.path(FOLDER) / uid / TRIAL_FILE
+    return str(orjson.loads(path.read_bytes())["sweep_uid"]) if path.is_file() else None
 
 
 def last_verdicts(config: Config) -> dict[str, GateVerdict]:

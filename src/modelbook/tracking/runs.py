@@ -55,14 +55,14 @@ def list_runs(
         TrackingStoreError: The store cannot be used; a server that is away, where the runs are filtered.
     """
     if not config.training.enable_mlflow:
-        return _journal_runs(config, sort=sort, query=query)[:limit]
+        return _journal_runs(config, sort=sort, query=query, has_trials=has_trials)[:limit]
     try:
         wanted = query or ("" if has_trials else _NO_TRIALS)
         found = _stored_runs(config, sort=sort, query=wanted, limit=limit)
     except StoreAwayError as error:
         if query or sqlite_path(config.tracking_uri) is not None:
             raise
-        found = _known_here(config, error, sort)
+        found = _known_here(config, error, sort=sort, has_trials=has_trials)
     waiting = [run for run in _waiting_runs(config) if has_trials or run.parent_uid is None]
     if query and waiting:
         _LOG.warning(f"runs that wait in the outbox cannot be filtered and are left out: {len(waiting)}")
@@ -182,7 +182,7 @@ def _runs_beginning(config: Config, ref: str) -> list[RunSummary]:
     if not _ID.fullmatch(ref):
         return []
     if not config.training.enable_mlflow:
-        return _journal_runs(config, sort=None, query="")
+        return _journal_runs(config)
     queries = (f"attributes.run_id LIKE '{ref}%'", f"tags.`{UID_TAG}` LIKE '{ref}%'")
     try:
         runs = [run for query in queries for run in _stored_runs(config, query=query, limit=_ALIKE)]
@@ -193,10 +193,12 @@ def _runs_beginning(config: Config, ref: str) -> list[RunSummary]:
     return _merged(list({run.run_id: run for run in runs}.values()), _waiting_runs(config))
 
 
-def _known_here(config: Config, error: StoreAwayError, sort: str | None = None) -> list[RunSummary]:
+def _known_here(
+    config: Config, error: StoreAwayError, *, sort: str | None = None, has_trials: bool = True
+) -> list[RunSummary]:
     """Return the runs of the journal, and say why it is those."""
     _LOG.warning(f"{error.what} ({error.where}: {error.got}): these are the runs that are known here")
-    return _journal_runs(config, sort=sort, query="")
+    return _journal_runs(config, sort=sort, has_trials=has_trials)
 
 
 def _refuse_unknown_order(runs: list[RunSummary], sort: str | None) -> None:
@@ -210,13 +212,16 @@ def _refuse_unknown_order(runs: list[RunSummary], sort: str | None) -> None:
         raise UsageError(f"no run has {kind}.{name}", expected=", ".join(f"{kind}.{key}" for key in known))
 
 
-def _journal_runs(config: Config, *, sort: str | None, query: str) -> list[RunSummary]:
+def _journal_runs(
+    config: Config, *, sort: str | None = None, query: str = "", has_trials: bool = True
+) -> list[RunSummary]:
     if query:
         raise UsageError(
             "runs that are kept without MLflow cannot be filtered",
             hint="set training.enable_mlflow to true, or leave --filter out",
         )
-    runs = [kept_summary(config, run) for run in journal.kept_runs(config)]
+    kept = [kept_summary(config, run) for run in journal.kept_runs(config)]
+    runs = [run for run in kept if has_trials or run.parent_uid is None]
     if sort and sort.partition(".")[0] not in _SORTED_BY:
         raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
     return _sorted(runs, sort or "")

@@ -124,4 +124,5 @@ def kept_summary(config: Config, run: RunMetadata) -> RunSummary:
         params=run.params,
         metrics=run.metrics,
         recorded="local",
+        parent_uid=journal.kept_parent(config, run.uid),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from modelbook.config import Config, load_config
 from modelbook.errors import NotFoundError, UsageError
+from modelbook.files import write_whole
 from modelbook.records import EvaluationReport, GateDecision, GateVerdict
 from modelbook.tracking.journal import keep_run, kept_evaluation, kept_runs, run_before
 from modelbook.tracking.runs import fetch_report, find_run, list_runs
@@ -166,3 +167,14 @@ def test_the_report_of_a_run(config: Config, enter, tmp_path: Path):
     config.path("logs/runs/a/report.html").unlink()
     with pytest.raises(NotFoundError):
         fetch_report(config, run, tmp_path / "r.html")
+
+
+def test_a_trial_is_never_the_latest(config: Config, enter):
+    """The latest is the latest run that is no trial of a sweep; trials are listed, and found by their ids."""
+    enter("run")
+    enter("trial", hours=1)
+    write_whole(config.path("logs/runs/trial/trial.json"), b'{"sweep_uid": "sweep"}')
+    assert [(run.uid, run.parent_uid) for run in list_runs(config)] == [("trial", "sweep"), ("run", None)]
+    assert [run.uid for run in list_runs(config, has_trials=False)] == ["run"]
+    assert find_run(config, "latest").uid == "run"
+    assert find_run(config, "trial").uid == "trial"
