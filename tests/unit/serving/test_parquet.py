@@ -6,7 +6,9 @@ from io import BytesIO
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from modelbook.records import InputColumn
 from modelbook.serving.protocol import PARQUET, read_body
@@ -66,7 +68,6 @@ def test_dates_are_times() -> None:
         ("zone", [b"a", None]),
         ("new", [1, None]),
         ("built", [5, None]),
-        ("area", [[1.0], None]),
     ],
 )
 def test_a_wrong_type_is_named(column, values) -> None:
@@ -90,10 +91,49 @@ def test_a_missing_column_is_named() -> None:
     assert [mistake.column for mistake in caught.value.mistakes] == ["zone"]
 
 
-def test_rows_that_take_no_room_are_counted() -> None:
-    """A small file may hold a great many equal rows."""
+def test_cells_that_take_no_room_are_counted() -> None:
+    """A small file may hold a great many equal values."""
     body = packed(TABLE.head(1).select(pl.all().repeat_by(1_000_001).explode()))
     assert len(body) < 200_000
     with pytest.raises(RequestRefusedError) as caught:
         read(body)
     assert caught.value.status == 413
+
+
+def test_long_equal_texts_are_held_once() -> None:
+    """A file of some kilobytes with a gigabyte of text is read without holding that."""
+    zones = pa.DictionaryArray.from_arrays(pa.array([0, None] * 50_000, pa.int32()), ["x" * 20_000])
+    read_zones = read(written(zones))["zone"]
+    assert {len(zone) for zone in read_zones if zone} == {20_000}
+    assert len({id(zone) for zone in read_zones}) == 2
+
+
+@pytest.mark.parametrize(
+    "zones",
+    [pa.array(["x" * 100_000]), pa.array([b"x" * 10_000] * 10, pa.binary(10_000))],
+    ids=["text", "bytes of one length"],
+)
+def test_what_is_large_once_decompressed_is_refused(zones, monkeypatch) -> None:
+    """What the cells take in memory counts, not what they take in the file."""
+    monkeypatch.setattr("modelbook.serving.parquet._MOST_BYTES", 99_999)
+    with pytest.raises(RequestRefusedError) as caught:
+        read(written(zones))
+    assert caught.value.status == 413
+
+
+def written(zones: pa.Array) -> bytes:
+    """Return a file in which all other columns are missing values."""
+    file = BytesIO()
+    columns = {name: pa.nulls(len(zones)) for name in TYPES} | {"zone": zones}
+    parquet.write_table(pa.table(columns), file, compression="zstd", store_schema=False)
+    assert len(file.getvalue()) < 100_000
+    return file.getvalue()
+
+
+def test_what_is_nested_is_no_column() -> None:
+    """A list is no cell, however many values it has."""
+    with pytest.raises(RequestRefusedError) as caught:
+        read(packed(TABLE.with_columns(pl.Series("area", [[1.0], None]))))
+    assert [(mistake.column, mistake.problem) for mistake in caught.value.mistakes] == [
+        ("area", "missing, or nested")
+    ]
