@@ -24,6 +24,7 @@ _FEWEST_ROWS = 100
 _MOST_ROWS = 1000
 _MOST_FEATURES = 100
 _CELLS = 4_000_000  # 32 MB
+_END = "\0"
 
 
 def feature_worth(
@@ -129,12 +130,19 @@ def _groups(transformer: Pipeline) -> dict[str, list[int]]:
     """Return the positions in the matrix of each feature; those of one text column are one."""
     matrix = transformer[-1]
     first_code = len(matrix.numeric_) + len(matrix.boolean)
-    texts = sorted(matrix.categorical, key=len, reverse=True)
+    names = [*feature_names(transformer)[:first_code], *_columns_of_codes(matrix)]
     groups: dict[str, list[int]] = {}
-    for position, name in enumerate(feature_names(transformer)):
-        column = next((text for text in texts if name.startswith(text)), name)
-        groups.setdefault(column if position >= first_code else name, []).append(position)
+    for position, name in enumerate(names):
+        groups.setdefault(name, []).append(position)
     return groups
+
+
+def _columns_of_codes(matrix: Any) -> Iterator[str]:
+    """Yield the text column of each feature that the encoder makes, as numbered columns have it name them."""
+    if matrix.encoder_ is not None:
+        numbered = [f"{place}{_END}" for place in range(len(matrix.categorical))]
+        for name in matrix.encoder_.get_feature_names_out(numbered):
+            yield matrix.categorical[int(name.partition(_END)[0])]
 
 
 def _chosen(groups: dict[str, list[int]], importances: Mapping[str, float]) -> dict[str, list[int]]:

@@ -52,6 +52,19 @@ def test_what_tells_the_target_is_worth_most(task, metric):
     assert (table["rows"] == 300).all()
 
 
+def test_columns_whose_names_begin_alike_are_apart():
+    """A category of `zone` may be named so that its feature begins as `zone_type` does."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"zone": rng.choice(["type1", "b"], 300), "zone_type": rng.choice(["1", "2"], 300)})
+    y = (5.0 * (X["zone"] == "b")).to_numpy()
+    features = {"categorical": {"columns": ["zone", "zone_type"]}}
+    trainer = ModelTrainer({"features": features, "model": {"algorithm": "linear"}})
+    trainer.train(X, y)
+    values = worth(trainer, X, y).set_index("feature")["worth"]
+    assert values["zone"] > 1
+    assert abs(values["zone_type"]) < 0.01
+
+
 def test_without_probabilities_accuracy_counts():
     """An estimator that names classes alone is judged by how many it names right."""
     trainer, X, y = fitted("classification")
