@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from catboost import CatBoost
 
 from modelbook.errors import ConfigError, DataInvalidError
 from modelbook.models.stopping import inner_split
@@ -76,6 +77,34 @@ def test_the_model_is_that_of_the_number_found(settings, table):
     )
     plain.train(raw(table), table["price"])
     assert plain.predict(table).tobytes() == stopped.predict(table).tobytes()
+
+
+def test_a_network_that_cannot_be_stopped_takes_all_its_passes(settings, table):
+    """L-BFGS learns from all rows at once: early stopping leaves it as it is."""
+    chosen = {"solver": "lbfgs", "hidden_layer_sizes": [4], "max_iter": 20, "tol": 10.0}
+    stopped, plain = (
+        ModelTrainer(settings("mlp", hyperparameters=chosen, training=training))
+        for training in (STOPPING, {"n_jobs": 1})
+    )
+    for trainer in (stopped, plain):
+        trainer.train(raw(table), table["price"])
+    assert stopped.model[-1].max_iter == 20
+    assert stopped.predict(table).tobytes() == plain.predict(table).tobytes()
+
+
+@pytest.mark.parametrize("given", [None, 0.06])
+def test_the_rate_of_learning_is_that_which_was_stopped_on(settings, table, given):
+    """CatBoost derives a rate that is not given from the number of trees, which stopping changes."""
+    chosen = {"n_estimators": 40, "learning_rate": given}
+    trainer = ModelTrainer(settings("catboost", hyperparameters=chosen, training=STOPPING))
+    trainer.train(raw(table), np.random.default_rng(0).permutation(table["price"]))
+    found = trainer.model[-1]
+    if given is None:
+        own = CatBoost({"iterations": 40, "logging_level": "Silent", "allow_writing_files": False})
+        numbers = np.arange(72.0).reshape(-1, 1)  # it looks at how many rows there are to learn from
+        own.fit(numbers, numbers[:, 0], eval_set=(numbers, numbers[:, 0]))
+        given = own.get_all_params()["learning_rate"]
+    assert (found.n_estimators < 40, found.learning_rate) == (True, given)
 
 
 def test_each_fold_finds_its_own(settings, table, monkeypatch):

@@ -83,6 +83,8 @@ class _Trees(BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
     ) -> int:
         """Return the number of trees after which held-out rows were predicted best.
 
+        A rate of learning that CatBoost chose is kept: it would choose another for that number of trees.
+
         Args:
             X: The matrix, `(n_rows, n_features)`.
             y: The target, `(n_rows,)`.
@@ -94,6 +96,8 @@ class _Trees(BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
         model = self._unfitted(known)
         pool = catboost.Pool(self._data(X), self._codes(known, y))
         model.fit(pool, eval_set=watched, early_stopping_rounds=rounds)
+        if self.learning_rate is None:
+            self.learning_rate = float(model.get_all_params()["learning_rate"])
         return int(model.get_best_iteration()) + 1
 
     def fit(self, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> Self:

@@ -37,6 +37,7 @@ class _Network:
     intercepts_: list[Floats]
     activation: str
     max_iter: int
+    solver: str
     random_state: int | None
 
     def set_iterations(self, count: int) -> Self:
@@ -48,7 +49,9 @@ class _Network:
     def best_iterations(
         self, X: npt.NDArray[Any], y: npt.NDArray[Any], *, held_out: HeldOut, rounds: int
     ) -> int:
-        """Return the number of passes after which held-out rows were predicted best.
+        """Return the number of passes after which held-out rows were predicted best; all for `solver: lbfgs`.
+
+        L-BFGS minimises the loss of all rows at once, and cannot be stopped and looked at after a pass.
 
         Args:
             X: The matrix, `(n_rows, n_features)`.
@@ -56,6 +59,8 @@ class _Network:
             held_out: Matrix and target of rows that are not fitted on.
             rounds: Passes without an improvement after which it stops.
         """
+        if self.solver == "lbfgs":
+            return self.max_iter
         losses: list[float] = []
         for loss in self._losses(X, y, held_out=held_out):
             losses.append(loss)
