@@ -46,6 +46,7 @@ _FOLDS = 4
 # Beyond so many rows one part held back says enough, and four fits take too long.
 _FOLDED_ROWS = 100_000
 _PROBED_ITERATIONS = 15
+_PROBED_ROWS = 5_000
 _FEWEST_ITERATIONS = 60
 _PATIENCE_ROUNDS = 120
 # Of the budget: what is not planned for, since the fits to come are estimates.
@@ -260,7 +261,7 @@ class _Hunt:
         wanted = iterations(estimator)
         fits = 1 + self._turns + self._growth * self._share / self._threads
         if wanted is None or wanted <= _FEWEST_ITERATIONS:
-            return candidate if self._left_s() > 0 else None
+            return candidate if self._left_s() > fits * self._about_s(candidate) else None
         probe = _limited(candidate, _PROBED_ITERATIONS, estimator)
         began = self._clock()
         self._of_each(partial(self._said, probe), self._first_folds)
@@ -269,6 +270,15 @@ class _Hunt:
         if affordable < _FEWEST_ITERATIONS:
             return None
         return _limited(candidate, min(wanted, affordable), estimator)
+
+    def _about_s(self, candidate: Candidate) -> float:
+        """Return about how long a fit in a fold takes, by fits on some of its rows; 0 where there are few."""
+        parts = [_part(fold, self.metric) for fold in self._first_folds]
+        if len(parts[0].y) == len(self._folds[0].y):
+            return 0.0
+        began = self._clock()
+        self._of_each(partial(self._said, candidate), parts)
+        return (self._clock() - began) * len(self._folds[0].y) / len(parts[0].y)
 
     def _with_best_iterations(self, candidate: Candidate) -> Candidate:
         """Return a candidate with the iterations after which the first folds' held-out rows are said best."""
@@ -331,6 +341,14 @@ def _fold(config: Config, X: pd.DataFrame, *, y: Array, train: Array, held: Arra
     features = FeatureEngineer(config).build()
     matrix = features.fit_transform(X.iloc[train], y[train])
     return _Fold(matrix, y[train], features.transform(X.iloc[held]), y[held], category_columns(features))
+
+
+def _part(fold: _Fold, metric: str) -> _Fold:
+    """Return a fold with some of its training rows, of each class at least one, and next to none held out."""
+    rows = np.arange(0, len(fold.y), math.ceil(len(fold.y) / _PROBED_ROWS))
+    if metric == "log_loss":
+        rows = np.union1d(rows, np.unique(fold.y, return_index=True)[1])
+    return fold._replace(matrix=fold.matrix[rows], y=fold.y[rows], others=fold.others[:1], held=fold.held[:1])
 
 
 def _limited(candidate: Candidate, count: int, estimator: Any) -> Candidate:

@@ -66,6 +66,26 @@ def test_a_small_budget_tries_less(table, settings):
     assert 0 < scored[0] < scored[1]
 
 
+def test_what_has_no_iterations_is_tried_on_some_rows_first(table, settings, monkeypatch):
+    """What takes too long on all rows is not begun: logistic regression may take a thousand passes."""
+    passed, sizes = [0.0], []
+
+    def said(_hunt, _candidate, fold):
+        sizes.append(len(fold.y))
+        passed[0] += 6.0 * len(fold.y)
+        return np.full(len(fold.held), 0.5)
+
+    monkeypatch.setattr(auto, "_PROBED_ROWS", 10)
+    monkeypatch.setattr(auto._Hunt, "_said", said)
+    monkeypatch.setattr(auto, "portfolio", lambda _: (Candidate(algorithm="linear", settings={}),))
+    X, y = table.drop(columns="dear"), table["dear"].to_numpy()
+    with pytest.raises(ConfigError, match="could fit nothing") as caught:
+        search(settings("auto", task="classification"), X, y=y, clock=lambda: passed[0])
+    assert caught.value.mistakes == ("linear: does not fit into the time that is left",)
+    assert len(sizes) == 1
+    assert 9 <= sizes[0] <= 11
+
+
 def test_no_time_at_all(table, settings):
     """A budget in which nothing can be fitted is an error that names each candidate."""
     with pytest.raises(ConfigError, match="could fit nothing within its budget") as caught:
