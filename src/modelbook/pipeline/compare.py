@@ -1,5 +1,6 @@
 """Runs side by side: what differs in how they were made, and how sure the difference in their worth is."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,7 +56,8 @@ class RunComparison(Record):
         runs: The runs, in the order asked for.
         settings: Parameters that differ.
         data: Data files that differ, by the beginning of their MD5.
-        code: What differs in commit, uncommitted changes and the code that travels with the model.
+        code: What differs in commit, uncommitted changes, by the beginning of their patch's hash, and
+            the code that travels with the model.
         environment: Packages and machine that differ.
     """
 
@@ -233,7 +235,8 @@ def _data(run: RunMetadata) -> dict[str, str | None]:
 def _code(run: RunMetadata) -> dict[str, str | None]:
     code = run.lineage.code
     files = {file.name: file.sha256[:_SHORT] for file in run.model.code}
-    changes = "differ from the commit" if code.is_dirty else None
+    patch = hashlib.sha256(code.patch or b"").hexdigest()
+    changes = f"differ from the commit by patch {patch[:_SHORT]}" if code.is_dirty else None
     return {"commit": code.commit and code.commit[:_SHORT], "code and settings": changes, **files}
 
 
