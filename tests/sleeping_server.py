@@ -38,7 +38,7 @@ def serve(port: int, settings) -> None:
     pool._MODULE = "sleeping_server"
     pool.read_golden = lambda _: None
     record = ModelRecord.model_construct(task="regression", classes=(), inputs=(COLUMN,), algorithm="none")
-    manifest = SimpleNamespace(record=record, columns=())
+    manifest = SimpleNamespace(record=record, columns=(), has_probabilities=False)
     config = Config(serving=settings)
     current = Current()
     processes = config.serving.model_processes

@@ -13,7 +13,6 @@ from filelock import Timeout
 from modelbook.config import Config
 from modelbook.errors import ModelbookError, ModelRefusedError, NotFoundError, TrackingStoreError
 from modelbook.logs import PipelineLogger, now
-from modelbook.records import ModelRecord
 from modelbook.registry.reference import Reference
 from modelbook.registry.shelf import Remembered, Shelf
 from modelbook.registry.wanted import Wanted, digest_of, find_kept, find_wanted
@@ -22,7 +21,7 @@ from modelbook.serving.manifest import read_manifest, refused
 from modelbook.serving.pool import close_runtime, open_served
 from modelbook.serving.prepare import prepare
 from modelbook.serving.runtime import Runtime, check_golden
-from modelbook.serving.succession import check_successor
+from modelbook.serving.succession import Served, check_successor
 
 RETRY_S = 300.0
 PAUSE_S = 30.0
@@ -152,7 +151,7 @@ class Follower:
             and digest_of(wanted) in {None, serving.runtime.record.digest}
         )
 
-    def _verified(self, wanted: Wanted, former: ModelRecord | None) -> Runtime:
+    def _verified(self, wanted: Wanted, former: Served | None) -> Runtime:
         """Return a version that is what was recorded, answers as recorded, and is warm."""
         folder = self._shelf.bundle(prepare(self._config, wanted))
         try:
@@ -163,7 +162,7 @@ class Follower:
             runtime = self._open(folder)
         try:
             if former is not None:
-                check_successor(former, runtime.record)
+                check_successor(former, runtime)
         except ModelRefusedError:
             close_runtime(runtime)
             raise
@@ -179,13 +178,13 @@ class Follower:
             raise
         return runtime
 
-    def _former(self) -> ModelRecord | None:
-        """Return the record of what answers, or of what did before a worker of this server died."""
+    def _former(self) -> Served | None:
+        """Return what answers, or what did before a worker of this server died."""
         if (serving := self._current.serving) is not None:
-            return serving.runtime.record
+            return serving.runtime
         last = self._remembered_here()
         with suppress(ModelbookError):
-            return read_manifest(self._shelf.bundle(last.digest)).record if last else None
+            return read_manifest(self._shelf.bundle(last.digest)) if last else None
         return None
 
     def _remembered_here(self) -> Remembered | None:

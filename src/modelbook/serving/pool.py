@@ -78,6 +78,7 @@ class PooledRuntime:
     def __init__(self, folder: Path, manifest: Manifest, *, processes: int) -> None:
         self.record = manifest.record
         self.columns = manifest.columns
+        self.has_probabilities = manifest.has_probabilities
         self.golden = read_golden(folder)
         self._folder = folder
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()

@@ -35,6 +35,7 @@ class ReferenceRuntime:
         set_single_threaded(model)
         self.record = manifest.record
         self.columns = manifest.columns
+        self.has_probabilities = manifest.has_probabilities
         self.golden = golden
         self._model = model
 

@@ -22,12 +22,14 @@ class Runtime(Protocol):
         record: What is recorded of the model.
         kind: Whether its own code answers (`reference`), or constants that were taken out of it (`compiled`).
         columns: The columns that it takes, as its users are told of them.
+        has_probabilities: Whether it says how probable each class is.
         golden: Rows with what the model said of them; None where there are none.
     """
 
     record: ModelRecord
     kind: Kind
     columns: tuple[ServedColumn, ...]
+    has_probabilities: bool
     golden: Golden | None
 
     def predict(self, rows: Rows, *, with_probabilities: bool = False) -> Answer:

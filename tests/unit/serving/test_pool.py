@@ -56,7 +56,7 @@ def pool(tmp_path, monkeypatch):
     opened = []
 
     def start(processes=1):
-        manifest = type("Manifest", (), {"record": None, "columns": ()})()
+        manifest = type("Manifest", (), {"record": None, "columns": (), "has_probabilities": False})()
         opened.append(PooledRuntime(tmp_path, manifest, processes=processes))
         return opened[-1]
 
@@ -219,6 +219,6 @@ def test_a_closed_pool_leaves_no_process(pool) -> None:
 def test_a_model_that_cannot_be_opened_is_refused(tmp_path, monkeypatch) -> None:
     """What the process says is what is raised here."""
     monkeypatch.setattr(pooling, "read_golden", lambda _: None)
-    manifest = type("Manifest", (), {"record": None, "columns": ()})()
+    manifest = type("Manifest", (), {"record": None, "columns": (), "has_probabilities": False})()
     with pytest.raises(ModelbookError, match="there is no bundle of a model"):
         PooledRuntime(tmp_path, manifest, processes=1)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from modelbook.errors import ModelRefusedError
@@ -8,8 +10,9 @@ AREA = InputColumn(name="area", type="integer", nullable=False)
 TOWN = InputColumn(name="town", type="string", nullable=True)
 
 
-def a_model(*inputs, task="regression", classes=()):
-    return ModelRecord.model_construct(inputs=inputs, task=task, classes=classes)
+def a_model(*inputs, task="regression", classes=(), has_probabilities=True):
+    record = ModelRecord.model_construct(inputs=inputs, task=task, classes=classes)
+    return SimpleNamespace(record=record, has_probabilities=has_probabilities)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,15 @@ def test_classes_keep_their_places():
     with pytest.raises(ModelRefusedError) as raised:
         check_successor(former, a_model(AREA, task="classification", classes=("b", "a")))
     assert raised.value.got == "its classes are others, or in another order"
+
+
+def test_probabilities_do_not_go():
+    """Clients that ask for probabilities would get none; that there are some from now on harms nobody."""
+    with_them, without = (
+        a_model(AREA, task="classification", classes=("a", "b"), has_probabilities=has)
+        for has in (True, False)
+    )
+    check_successor(without, with_them)
+    with pytest.raises(ModelRefusedError) as raised:
+        check_successor(with_them, without)
+    assert raised.value.got == "it has no probabilities"

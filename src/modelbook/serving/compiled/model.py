@@ -39,6 +39,7 @@ class CompiledRuntime:
     ) -> None:
         self.record = manifest.record
         self.columns = manifest.columns
+        self.has_probabilities = manifest.has_probabilities
         self.golden = golden
         self._features = Features(plan.features, arrays)
         self._estimator = open_estimator(
