@@ -183,6 +183,7 @@ def test_a_dead_worker_is_replaced(served, free_port):
         assert max(pids) in new
         assert len(errors) <= 4
         assert {status for status, _, _ in answers} == {200}
+    assert f"Child process [{min(pids)}] died" in server.said
 
 
 def pids_of(server, number, besides=()):
@@ -209,8 +210,13 @@ def test_workers_leave_with_their_parent(served, free_port):
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_the_store_is_away(served, serve_model, free_port):
-    """A server that begins while the store is away lets the version answer that did last, and says stale."""
+def damage(path):
+    path.write_bytes(b"no database" * 1000)
+
+
+@pytest.mark.parametrize(("change", "problem"), [(damage, "cannot be used"), (Path.unlink, "is gone")])
+def test_the_store_is_away(served, serve_model, free_port, *, change, problem):
+    """A server that begins while the store is away or gone lets the last version answer, and says stale."""
     config, version = served.config, wanted(served, "1")
     note = Remembered(
         name=version.name,
@@ -221,9 +227,9 @@ def test_the_store_is_away(served, serve_model, free_port):
         moment=now(),
     )
     Shelf(config).remember(parse_wanted(version.name), note)
-    (served.root / "logs/mlflow.db").write_bytes(b"no database" * 1000)
+    change(served.root / "logs/mlflow.db")
     with serve_model(served, port=free_port) as server:
-        assert "cannot be used" in server.await_state(version="1", status="stale")["problem"]
+        assert problem in server.await_state(version="1", status="stale")["problem"]
         assert server.predict(ROW)[:2] == (200, "1")
 
 

@@ -23,7 +23,7 @@ _STDERR = 2
 
 
 def leave_well(current: Current, *, drain_s: float = DRAIN_S) -> None:
-    """Let SIGTERM take a while: the server first says that it is not ready any more, and answers on.
+    """Let SIGTERM and SIGHUP take a while: the server first says that it is not ready, and answers on.
 
     Whoever sends it requests can then turn to another one before it closes its door. Called in the main
     thread of the event loop, after the web server has set its own handler, which is called in the end. What
@@ -48,6 +48,8 @@ def leave_well(current: Current, *, drain_s: float = DRAIN_S) -> None:
         loop.call_soon_threadsafe(loop.call_later, drain_s, close, number, frame)
 
     signal.signal(signal.SIGTERM, leave)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, leave)
 
 
 def leave_with_parent() -> None:

@@ -1,6 +1,7 @@
 """A server on one port: one process, or several of which a dead one is replaced."""
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _BACKLOG = 2048
-_HEALTH_S = 5
+_HEALTH_S = 20  # a busy machine takes a while to begin a worker
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 
 MakeApp = Callable[[Current, Config], "ASGIApp"]
@@ -119,9 +120,9 @@ class Following:
 
 def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     from modelbook.serving.connection import CuttingProtocol
+    from modelbook.serving.workers import Workers
 
     settings = uvicorn.Config(
         worker,  # made into an application in each process
@@ -139,8 +140,10 @@ def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:
         timeout_worker_healthcheck=_HEALTH_S,
     )
     if workers > 1:
+        logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # it says so quietly that a worker died
+        write_events(sys.stderr)
         with _counted_together():
-            Multiprocess(settings, sockets=[door]).run()
+            Workers(settings, [door]).run()
         return
     # uvicorn sends itself the signal again that it ended by; it ended as it was told to.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -26,13 +26,16 @@ PARENT = (
 def closed():
     """When the web server's own handler of SIGTERM was called."""
     closed = []
-    before = signal.signal(signal.SIGTERM, lambda *_: closed.append(time.monotonic()))
+    terminate = signal.signal(signal.SIGTERM, lambda *_: closed.append(time.monotonic()))
+    hang_up = signal.getsignal(signal.SIGHUP)
     yield closed
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
-def test_a_server_says_that_it_leaves_before_it_does(closed, monkeypatch):
-    """On SIGTERM it is not ready at once; the web server closes a while later, and once."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_server_says_that_it_leaves_before_it_does(closed, monkeypatch, number):
+    """On either signal it is not ready at once; the web server closes a while later, and once."""
     monkeypatch.setattr("modelbook.serving.leaving._GONE_AFTER_S", 3600)
     current = Current()
 
@@ -40,7 +43,7 @@ def test_a_server_says_that_it_leaves_before_it_does(closed, monkeypatch):
         leave_well(current, drain_s=0.3)
         begun = time.monotonic()
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         await asyncio.sleep(0.1)
         assert current.is_stopping
         assert not closed
@@ -50,6 +53,19 @@ def test_a_server_says_that_it_leaves_before_it_does(closed, monkeypatch):
     begun = asyncio.run(live())
     assert len(closed) == 1
     assert 0.25 < closed[0] - begun < 0.6
+
+
+def test_a_terminal_that_is_closed_may_mean_nothing(closed):
+    """Under `nohup` a server goes on."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    current = Current()
+
+    async def live():
+        leave_well(current)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    asyncio.run(live())
+    assert (current.is_stopping, closed) == (False, [])
 
 
 @pytest.mark.parametrize("work", ["time.sleep(60)", "time.sleep(0.2); sum(itertools.repeat(0))"])
