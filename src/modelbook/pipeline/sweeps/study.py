@@ -63,6 +63,7 @@ class SweepStudy:
         self._space, self._points, self._seed = space, points, seed
         self._is_lower_better = is_lower_better
         self._open: dict[int, Trial] = {}
+        self._put_off: list[Trial] = []
         _quiet()
         with storage_errors(path):
             if not path.is_file():
@@ -86,7 +87,10 @@ class SweepStudy:
         return None if best.value is None else Best(best.number, best.value)
 
     def ask(self, total: int) -> Asked | None:
-        """Return the next trial, those first that were begun before; None where `total` have been begun."""
+        """Return the next trial, those first that were begun before, and last those that were put off.
+
+        None where `total` have been begun.
+        """
         from optuna import Trial
         from optuna.trial import TrialState
 
@@ -97,11 +101,15 @@ class SweepStudy:
         waiting, self._left = self._left, []
         number = len(self._study.get_trials(deepcopy=False)) - len(waiting)
         if number >= total:
-            return None
+            return self._asked(self._put_off.pop()) if self._put_off else None
         if self._points is not None and not waiting:
             self._study.enqueue_trial(dict(self._points[number]))
         self._seed_for(number)
         return self._asked(self._study.ask())
+
+    def put_off(self, number: int) -> None:
+        """Have a trial tried again, once all others have been begun."""
+        self._put_off.append(self._open.pop(number))
 
     def report(self, number: int, *, step: int, score: float) -> bool:
         """Note the mean score after a fold and return whether the trial is worth going on with.

@@ -76,6 +76,7 @@ class SweepTrials:
         self._text, self._code, self._log = text, code, log
         self._prepared: dict[str, PreparedRows] = {}
         self._deciding, self._preparing = threading.Lock(), threading.Lock()
+        self._lost: set[int] = set()
         self._is_stopping = False
         self._threads = 1
         self._workers = [worker]
@@ -165,7 +166,7 @@ class SweepTrials:
                 return
             record = kept_trial(self.config, self._uid(asked.number)) or self._made(asked, place)
             if record is None:
-                return
+                continue
             self._refuse_other_code()
             with self._deciding:
                 self._keep(record)
@@ -189,7 +190,7 @@ class SweepTrials:
         self._say(record)
 
     def _made(self, asked: Asked, place: int) -> TrialRecord | None:
-        """Return the record of a trial made now; None where the sweep stops before it is done."""
+        """Return the record of a trial made now; None where its process ended before it was done."""
         started_at, path = now(), self.config.path(CONFIG_PATH)
         lineage = self._now
         try:
@@ -204,11 +205,21 @@ class SweepTrials:
                 return None
             self._workers[place].close()
             self._workers[place] = self._started(place)
+            if asked.number not in self._lost:
+                self._put_off(asked, error)
+                return None
             return self._failed(asked, f"{error}", started_at=started_at, lineage=lineage)
         except ModelbookError as error:
             said = "; ".join(filter(None, (error.what, error.where, error.got or _mistakes(error))))
             return self._failed(asked, said, started_at=started_at, lineage=lineage)
         return self._recorded(asked, proposal, result, lineage=lineage)
+
+    def _put_off(self, asked: Asked, error: WorkerGoneError) -> None:
+        """Leave a trial for the end: what killed its process may have been the memory that others took."""
+        self._lost.add(asked.number)
+        with self._deciding:
+            self.study.put_off(asked.number)
+        self._log.warning(f"trial {asked.number}: {error}: it is tried once more after the others")
 
     def _rows(self, proposal: Proposal, worker: Worker) -> PreparedRows:
         """Return the rows that a trial is made on, laid down once for all trials on the same."""

@@ -65,6 +65,17 @@ def test_a_grid_is_tried_in_its_order_whatever_was_interrupted(study):
     assert [(asked.number, dict(asked.point)) for asked in rest] == list(enumerate(points))[1:]
 
 
+def test_a_trial_that_is_put_off_comes_after_the_others(study):
+    """It keeps its number and its point; closed before that, the study asks for it first."""
+    opened = study()
+    off = opened.ask(3)
+    opened.put_off(off.number)
+    assert [asked.number for asked in make(opened, 2, total=3)] == [1, 2]
+    assert study().ask(3) == off
+    assert opened.ask(3) == off
+    assert opened.ask(3) is None
+
+
 def test_trials_that_failed_or_were_given_up_are_done_and_never_the_best(study):
     """The best is the one of the lowest score, or of the highest."""
     for is_lower_better, best in ((True, 2), (False, 3)):
