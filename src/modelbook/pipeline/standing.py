@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from modelbook.config import Config
-from modelbook.errors import ModelbookError
+from modelbook.errors import ModelbookError, UsageError
 from modelbook.pipeline.finding import Finding, amiss, failed, well
 from modelbook.registry.books import Standing, has_books, mirror_path, open_books
 from modelbook.registry.promotion import bring_in_line, mend_interrupted
@@ -23,6 +23,9 @@ def examine_standing(config: Config) -> Iterator[Finding]:
         standings = {
             name: open_books(config, name).read() for name in sorted({*names, config.tracking.model_name})
         }
+    except UsageError as error:
+        yield failed("ledger", error)
+        return
     except ModelbookError:
         return
     for name, standing in standings.items():

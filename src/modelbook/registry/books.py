@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelbook.config import Config
+from modelbook.errors import UsageError
 from modelbook.records import Stage
 from modelbook.registry.ledger import (
     LEDGER_FILE,
@@ -18,7 +19,7 @@ from modelbook.registry.ledger import (
     read_mirror,
     write_mirror,
 )
-from modelbook.registry.reference import PRODUCTION, STAGING
+from modelbook.registry.reference import PRODUCTION, STAGING, is_local
 from modelbook.registry.registry import FOLDER, ModelRegistry
 from modelbook.tracking.store import sqlite_path
 from modelbook.tracking.writer import StoreWriter, open_writer
@@ -231,8 +232,10 @@ def open_books(config: Config, name: str) -> Books:
     """Return the books that have the last word on a project's model.
 
     Raises:
+        UsageError: They are kept the other way: in MLflow, or in the project alone.
         TrackingStoreError: The store cannot be used.
     """
+    _refuse_other_way(config, name)
     if not config.training.enable_mlflow:
         return LocalBooks(config, name)
     return MLflowBooks(open_writer(config), config, name)
@@ -247,3 +250,17 @@ def has_books(config: Config) -> bool:
 def mirror_path(config: Config, name: str) -> Path:
     """Return where a project keeps its copy of a model's ledger; without MLflow it is the ledger."""
     return config.path(FOLDER) / name / LEDGER_FILE
+
+
+def _refuse_other_way(config: Config, name: str) -> None:
+    """Refuse a ledger whose versions are named as they are not named here: they would not be found."""
+    has_mlflow = config.training.enable_mlflow
+    path = mirror_path(config, name)
+    entries = read_entries(read_mirror(path))
+    if entries and is_local(entries[-1].version) == has_mlflow:
+        raise UsageError(
+            f"the model's history is kept {'in the project alone' if has_mlflow else 'in MLflow'}",
+            where=f"{name}: {path.relative_to(config.root)}",
+            got=f"training.enable_mlflow: {str(has_mlflow).lower()}",
+            hint=f"set training.enable_mlflow to {str(not has_mlflow).lower()}: nothing is carried over",
+        )

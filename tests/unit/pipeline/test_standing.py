@@ -223,6 +223,17 @@ def test_an_alias_moved_past_modelbook(config):
     assert finding.detail == "houses: 1 is in production, and the ledger says 3"
 
 
+def test_mlflow_switched_off(config):
+    """A ledger that is kept in MLflow is named where the project does without it, and no stage is touched."""
+    training = config.training.model_copy(update={"enable_mlflow": False})
+    without = config.model_copy(update={"training": training})
+    (finding,) = examine_standing(without)
+    assert not finding.is_well
+    assert finding.detail == "the model's history is kept in MLflow: training.enable_mlflow: false"
+    stages = [entry.stage for entry in ModelRegistry(config).versions(NAME)]
+    assert stages == ["Archived", "Archived", "Production"]
+
+
 def test_a_store_that_fails(config, free_port):
     """A store that does not answer is said elsewhere; nothing is guessed of its ledger."""
     text = config.path("config/config.yaml").read_text()

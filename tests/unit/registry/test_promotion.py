@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from modelbook.config import load_config
-from modelbook.errors import NotFoundError, ProjectBusyError, StoreAwayError
+from modelbook.errors import NotFoundError, ProjectBusyError, StoreAwayError, UsageError
 from modelbook.registry import promotion
 from modelbook.registry.books import LocalBooks, MLflowBooks, mirror_path, open_books
 from modelbook.registry.ledger import Mover, find_faults, read_mirror, write_mirror
@@ -455,6 +455,26 @@ def test_a_damaged_copy_is_put_aside(with_mlflow):
     (aside,) = path.parent.glob("damaged_*.jsonl")
     assert aside.read_bytes() == damaged
     assert disagreements(with_mlflow) == []
+
+
+def test_mlflow_switched_off_or_on(config):
+    """A history that is kept the other way, with MLflow or without, is named, and nothing is changed."""
+    promote(config, 1)
+    promote(config, 2)
+    intent_path(config, NAME).write_text(read_mirror(mirror_path(config, NAME))[-1])
+    folder = config.path(FOLDER)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    has_mlflow = config.training.enable_mlflow
+    training = config.training.model_copy(update={"enable_mlflow": not has_mlflow})
+    other = config.model_copy(update={"training": training})
+    with pytest.raises(UsageError, match="history is kept") as caught:
+        promote(other, 3)
+    assert f"set training.enable_mlflow to {str(has_mlflow).lower()}" in caught.value.hint
+    assert mend_interrupted(other) == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert mend_interrupted(config) != []
+    assert disagreements(config) == []
+    assert local_stages(config) == ["Archived", "Production", "None"]
 
 
 def test_a_copy_that_is_gone(with_mlflow):
