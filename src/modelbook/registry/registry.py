@@ -88,6 +88,8 @@ class ModelRegistry:
             entry = known or self._new(registry, source, run=run, other=other)
             if known is None or known.removed_at:
                 self._keep(entry, source, run=run)
+            if known and known.removed_at:  # a model made again has its digest, and may have other bytes
+                entry = entry.model_copy(update=_contents(source, run))
             news = {
                 "mlflow_version": mlflow_version or entry.mlflow_version,
                 "gate": verdict,
@@ -243,10 +245,8 @@ class ModelRegistry:
             uid=run.uid if run else None,
             created_at=moment,
             file=str(FOLDER / name / version / source.name),
-            sha256=file_hash(source),
-            size_bytes=source.stat().st_size,
-            model=run.model if run else None,
             metadata=other,
+            **_contents(source, run),
         )
 
     def _keep(self, entry: ModelVersion, source: Path, *, run: RunMetadata | None) -> None:
@@ -259,6 +259,15 @@ class ModelRegistry:
         for code in sorted((source.parent / _CODE).glob("*.py")):
             if listed is None or code.name in listed:
                 write_whole(place.parent / _CODE / code.name, code.read_bytes())
+
+
+def _contents(source: Path, run: RunMetadata | None) -> dict[str, Any]:
+    """Return what an entry says of its file."""
+    return {
+        "sha256": file_hash(source),
+        "size_bytes": source.stat().st_size,
+        "model": run.model if run else None,
+    }
 
 
 def _copy(source: Path, destination: Path) -> None:

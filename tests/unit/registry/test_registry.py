@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from zipfile import ZipFile
 
 import numpy as np
 import orjson
@@ -10,8 +11,9 @@ import pytest
 
 from modelbook.config import load_config
 from modelbook.errors import GateRejectedError, ModelbookError, NotFoundError
-from modelbook.files import file_hash
+from modelbook.files import file_hash, write_whole
 from modelbook.records import EvaluationReport
+from modelbook.registry.loading import load_model
 from modelbook.registry.registry import ModelRegistry
 
 MOMENT = datetime(2026, 11, 21, 9, 5, 7, tzinfo=UTC)
@@ -125,6 +127,28 @@ def test_a_run_is_kept_once(finished_project, tmp_path):
     assert entry.mlflow_version == "4"
     assert registry.of_digest("houses", project.metadata.model.digest) == entry
     assert registry.of_digest("houses", "0" * 64) is None
+
+
+def test_a_model_made_again_after_its_file_was_removed(finished_project, tmp_path):
+    """The entry says what the file is now: a model of the same digest may have other bytes."""
+    project = finished_project.copy(tmp_path / "houses")
+    registry = ModelRegistry(project.config)
+    (entry,) = registry.versions()
+    registry.remove_files(entry.name, [entry.version], moment=MOMENT)
+    path = project.root / "models/model.skops"
+    write_whole(path, path.read_bytes())  # it may share its bytes with other files
+    with ZipFile(path, "a") as package:
+        package.comment = b"made again"
+    record = project.metadata.model.model_copy(update={"sha256": file_hash(path)})
+    metadata = project.metadata.model_copy(update={"model": record})
+    evaluation = EvaluationReport.read(project.root / "logs/evaluation_report.json")
+    assert registry.register_model(path, metadata, evaluation) == entry.version
+    (again,) = registry.versions()
+    assert again.removed_at is None
+    assert (again.sha256, again.size_bytes) == (file_hash(path), path.stat().st_size)
+    assert again.sha256 != entry.sha256
+    assert again.model == record
+    assert load_model(f"{entry.name}/{entry.version}", config=project.config)
 
 
 def test_versions_of_several_models(config, model):
