@@ -17,6 +17,7 @@ from modelbook.registry.reference import Reference
 
 FOLDER = Path("models/serving")
 KEEP = 3
+KEEP_REFERENCES = 10
 
 _BUNDLES = "bundles"
 _REMEMBERED = ".json"
@@ -94,8 +95,12 @@ class Shelf:
             return None
 
     def old_bundles(self, keep: int = KEEP) -> list[Path]:
-        """Return the bundles beyond the newest few that answer to no reference, the oldest first."""
-        used = {note.digest for note in self._notes()}
+        """Return the bundles beyond the newest few, the oldest first, but for those that are needed yet.
+
+        Needed are what answered last to the ten references that were put in place last.
+        """
+        notes = sorted(self._notes(), key=lambda note: note.moment)
+        used = {note.digest for note in notes[-KEEP_REFERENCES:]}
         folders = sorted(self._bundles(), key=lambda folder: folder.stat().st_mtime_ns)
         spare = [folder for folder in folders if folder.name not in used]
         return spare[: max(0, len(folders) - keep)]

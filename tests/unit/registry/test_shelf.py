@@ -26,14 +26,14 @@ def put(shelf, *digests):
         os.utime(folder, (age, age))
 
 
-def note(digest):
+def note(digest, day=22):
     return Remembered(
         name="houses",
         version="3",
         digest=digest,
         alias="production",
         server="a1",
-        moment=datetime(2026, 11, 22, tzinfo=UTC),
+        moment=datetime(2026, 11, day, tzinfo=UTC),
     )
 
 
@@ -62,6 +62,20 @@ def test_the_newest_few_bundles_stay(shelf):
     assert sorted(names(shelf.folder.glob("bundles/*"))) == ["d1", "d2", "d4", "d5"]
     shelf.clear(0)
     assert names(shelf.folder.glob("bundles/*")) == ["d1"]
+
+
+def test_old_references_keep_no_bundles(shelf):
+    """What answered to references that were served long ago goes, but for what is served now."""
+    digests = [f"d{day}" for day in range(1, 14)]
+    put(shelf, *digests)
+    for day, digest in reversed(list(enumerate(digests, 1))):
+        shelf.remember(Reference("houses", str(day), None), note(digest, day))
+    for age, digest in enumerate(digests):
+        os.utime(shelf.bundle(digest), (age, age))
+    assert names(shelf.old_bundles(keep=0)) == ["d1", "d2", "d3"]
+    shelf.clear(0, besides=["d2"])
+    assert len(names(shelf.folder.glob("bundles/*"))) == 11
+    assert shelf.bundle("d2").is_dir()
 
 
 def test_what_was_killed_is_cleared_away(shelf):
