@@ -5,8 +5,9 @@ python benchmarks/bench_serving.py [--model KIND] [--table FILE] [--seconds S] [
 The housing forest of 150 trees, 20 deep, on the columns of the example's table, or of another with the same
 target (with --places also on what `features.geography` makes of them, as `init` has it); or LightGBM of 1,000
 trees, a forest behind a transformer of the project's own, or logistic regression on the other example. Asked
-by `wrk` (apt-get install wrk) on this machine: one row over 16 connections and over one, and 1,000 rows over
-one, each server in turn. wrk and the servers share the processors, so that what counts are the ratios.
+by `wrk` (apt-get install wrk) on this machine: one row over 16 connections and over one, and 1,000 rows, drawn
+at random, over one, each server in turn. wrk and the servers share the processors, so that what counts are the
+ratios.
 """
 
 import argparse
@@ -165,7 +166,7 @@ def script(project: Path, rows: int) -> Path:
     data = load_config(project).data
     raw = project / data.raw
     whole = pl.read_csv(raw) if raw.suffix == ".csv" else pl.read_parquet(raw)
-    table = whole.drop(data.target).head(rows)
+    table = whole.drop(data.target).sample(rows, seed=1)  # neighbours in it may share their ways down a tree
     body = json.dumps({"dataframe_split": {"columns": table.columns, "data": table.rows()}})
     path = project / f"{rows}.lua"
     quoted = f"[==[{body}]==]"
