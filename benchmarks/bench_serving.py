@@ -5,9 +5,8 @@ python benchmarks/bench_serving.py [--model KIND] [--table FILE] [--seconds S] [
 The housing forest of 150 trees, 20 deep, on the columns of the example's table, or of another with the same
 target (with --places also on what `features.geography` makes of them, as `init` has it); or LightGBM of 1,000
 trees, a forest behind a transformer of the project's own, or logistic regression on the other example. Asked
-by `wrk` (apt-get install wrk) on this machine: one row over 16 connections and over one, and 1,000 rows, drawn
-at random, over one, each server in turn. wrk and the servers share the processors, so that what counts are the
-ratios.
+by `wrk` (apt-get install wrk) on this machine: one row over 16 connections and over one, and 1,000 rows that
+were drawn at random over one, each server in turn. wrk and the servers share the processors: ratios count.
 """
 
 import argparse

@@ -69,6 +69,25 @@ def test_the_server_has_longer_to_leave_than_it_takes(compose):
     assert compose["services"]["server"]["stop_grace_period"] == "15s"
 
 
+def test_what_ends_in_the_container_is_taken_leave_of(compose):
+    """Processes start others: the first one of a container is the parent of what they leave behind."""
+    assert compose["services"]["server"]["init"] is True
+
+
+def test_the_database_is_asked_where_others_ask_it(compose):
+    """While PostgreSQL lays the database down a first server answers at its socket, and then ends."""
+    asked = compose["services"]["database"]["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "127.0.0.1"
+
+
+def test_what_numba_compiles_outlives_the_container(instructions):
+    """It is kept on the volume: a new container compiles nothing anew."""
+    (volume,) = (words for name, words in instructions if name == "VOLUME")
+    assert any(
+        words.startswith(f"NUMBA_CACHE_DIR={volume}/") for name, words in instructions if name == "ENV"
+    )
+
+
 def test_the_server_does_not_begin_without_a_key(compose):
     """The settings are good, and nobody serves the whole network without a key by accident."""
     config = load_config(FOLDER)
