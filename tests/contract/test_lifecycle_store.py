@@ -65,6 +65,20 @@ def test_a_ledger_that_is_gone(clones):
     assert books.read().numbered[2] == "the next line"
 
 
+def test_a_ledger_that_was_deleted(clones):
+    """A run that somebody deleted on MLflow's page is there again, with all that it held."""
+    config = clones[0]
+    name = config.tracking.model_name
+    books = open_books(config, name)
+    assert books.add(1, "the line")
+    client = open_client(config)
+    client.delete_run(client.get_registered_model(name).tags["modelbook.ledger"])
+    assert books.read().is_deleted
+    books.undelete()
+    assert books.add(2, "the next line")
+    assert (books.read().is_deleted, len(books.read().lines)) == (False, 2)
+
+
 def test_an_entry_has_its_number_once(clones):
     """A line is added twice without harm, and another one is refused its number."""
     books = open_books(clones[0], clones[0].tracking.model_name)

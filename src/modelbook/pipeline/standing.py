@@ -49,6 +49,8 @@ def _of_model(config: Config, name: str, standing: Standing) -> Iterator[Finding
 
 
 def _way_out(name: str, standing: Standing) -> str:
+    if standing.is_deleted:
+        return f"`modelbook history {name}` shows it all the same, and the next promotion restores it"
     if not standing.doubts and any(fault.startswith("copy:") for fault in standing.mirror_faults):
         return (
             "the store's ledger is whole: the next promotion puts the damaged copy aside and writes it anew"

@@ -119,6 +119,9 @@ class Books(Protocol):
     def set_stages(self, aliases: Mapping[str, str | None], stages: Mapping[str, Stage], head: str) -> None:
         """Let aliases and stages be so, and note the entry that says it; doing it twice changes nothing."""
 
+    def undelete(self) -> None:
+        """Bring back a ledger that was deleted; doing it twice changes nothing."""
+
 
 class MLflowBooks:
     """The books of a project with MLflow: the store has the last word, the project a copy.
@@ -175,6 +178,14 @@ class MLflowBooks:
         """
         self._writer.set_stages(self._name, aliases=aliases, stages=stages, head=head)
 
+    def undelete(self) -> None:
+        """Bring back a ledger that was deleted in MLflow.
+
+        Raises:
+            TrackingStoreError: The store cannot be used.
+        """
+        self._writer.restore_ledger(self._name)
+
 
 class LocalBooks:
     """The books of a project without MLflow: registry.json and the ledger beside it.
@@ -226,6 +237,9 @@ class LocalBooks:
 
     def set_stages(self, aliases: Mapping[str, str | None], stages: Mapping[str, Stage], head: str) -> None:
         """Do nothing: registry.json is written with the stages anyway."""
+
+    def undelete(self) -> None:
+        """Do nothing: a file that is gone is gone."""
 
 
 def open_books(config: Config, name: str) -> Books:

@@ -14,7 +14,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from modelbook.config import Config
-from modelbook.errors import ModelbookError, NotFoundError, ProjectBusyError, TrackingStoreError
+from modelbook.errors import ModelbookError, NotFoundError, ProjectBusyError, StoreAwayError
 from modelbook.files import free_name, storage_errors, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.records import GateCheck, GateVerdict, Record, Stage
@@ -112,8 +112,8 @@ class Lifecycle:
     def mend(self) -> list[str]:
         """Finish or withdraw what killed processes left, and return what was done, one line each.
 
-        Entries that the store has lost are written back from the project's copy first. While the store does
-        not know the model everything stays as it is.
+        A ledger that was deleted is restored first, and entries that the store has lost are written back from
+        the project's copy. While the store does not know the model everything stays as it is.
 
         Raises:
             TrackingStoreError: The store cannot be used.
@@ -162,16 +162,24 @@ class Lifecycle:
         return said
 
     def _restore(self) -> list[str]:
-        """Write back the entries that the store has lost, and return what was done."""
+        """Bring back what the store has lost of the ledger, and return what was done."""
+        said = []
+        if self.standing.is_deleted:
+            self._books.undelete()
+            self.standing = self._books.read()
+            said.append("the ledger had been deleted in MLflow: it is restored")
         standing = self.standing
         if not self._is_restorable():
-            return []
+            return said
         for number, line in enumerate(standing.mirror, start=1):
             self._books.add(number, line)
         self._books.set_stages({}, {}, head_of(standing.mirror) or "")
         self.standing = self._books.read()
         lost = len(standing.mirror) - len(standing.lines)
-        return [f"the store had lost {lost} entries of the ledger: written back from the project's copy"]
+        return [
+            *said,
+            f"the store had lost {lost} entries of the ledger: written back from the project's copy",
+        ]
 
     def _is_restorable(self) -> bool:
         """Return whether the project's copy is whole, and the store holds the beginning of it and no more."""
@@ -179,7 +187,7 @@ class Lifecycle:
         is_beginning = standing.lines == tuple(standing.mirror[: len(standing.lines)])
         has_more = len(standing.mirror) > len(standing.lines)
         is_whole = not any(fault.startswith("copy:") for fault in standing.mirror_faults)
-        return not standing.is_deleted and is_beginning and has_more and is_whole
+        return is_beginning and has_more and is_whole
 
     def _put_aside(self) -> str:
         stamp = f"damaged_{self._clock().strftime(STAMP)}"
@@ -352,10 +360,10 @@ def _held(config: Config, *, timeout_s: float = -1) -> Iterator[None]:
 
 @contextmanager
 def _begun() -> Iterator[None]:
-    """Say of a store that fails in the middle what becomes of what was begun."""
+    """Say of a store that goes away in the middle what becomes of what was begun."""
     try:
         yield
-    except TrackingStoreError as error:
+    except StoreAwayError as error:
         error.hint = "the next command that reaches the store finishes what was begun, or withdraws it"
         raise
 

@@ -98,6 +98,22 @@ def add_line(client: "MlflowClient", name: str, *, number: int, line: str, exper
     return bool(client.get_registered_model(name).tags.get(_RUN_TAG) == run_id)
 
 
+def restore_ledger(client: "MlflowClient", name: str) -> None:
+    """Bring back a model's ledger that somebody deleted in MLflow, by itself or with its experiment.
+
+    Args:
+        client: The store.
+        name: The model.
+    """
+    run = _ledger_run(client, client.get_registered_model(name))
+    if run is None:
+        return
+    experiment = client.get_experiment(run.info.experiment_id)
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    client.restore_run(run.info.run_id)
+
+
 def set_stages(
     client: "MlflowClient",
     name: str,

@@ -168,6 +168,15 @@ class StoreWriter:
                 self.client, name, number=number, line=line, experiment_id=experiment_id
             )
 
+    def restore_ledger(self, name: str) -> None:
+        """Bring back a model's ledger that somebody deleted in the store.
+
+        Raises:
+            StoreAwayError: The store does not answer or breaks down.
+        """
+        with store_errors(self._config.tracking_uri):
+            lifecycle.restore_ledger(self.client, name)
+
     def set_stages(
         self, name: str, *, aliases: Mapping[str, str | None], stages: Mapping[str, str], head: str
     ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from modelbook.config import load_config
-from modelbook.errors import NotFoundError, ProjectBusyError, StoreAwayError, UsageError
+from modelbook.errors import NotFoundError, ProjectBusyError, StoreAwayError, TrackingStoreError, UsageError
 from modelbook.registry import promotion
 from modelbook.registry.books import LocalBooks, MLflowBooks, mirror_path, open_books
 from modelbook.registry.ledger import Mover, find_faults, read_mirror, write_mirror
@@ -475,6 +475,36 @@ def test_mlflow_switched_off_or_on(config):
     assert mend_interrupted(config) != []
     assert disagreements(config) == []
     assert local_stages(config) == ["Archived", "Production", "None"]
+
+
+@pytest.mark.parametrize("is_experiment", [False, True])
+def test_a_ledger_deleted_in_mlflow(with_mlflow, caplog, is_experiment):
+    """The next move restores a ledger that somebody deleted on MLflow's page, with its experiment too."""
+    logging.getLogger("modelbook").propagate = True
+    promote(with_mlflow, 1)
+    client = open_client(with_mlflow)
+    run = client.get_run(client.get_registered_model(NAME).tags["modelbook.ledger"])
+    if is_experiment:
+        client.delete_experiment(run.info.experiment_id)
+    else:
+        client.delete_run(run.info.run_id)
+    assert standing(with_mlflow).is_deleted
+    promote(with_mlflow, 2)
+    assert "the ledger had been deleted in MLflow: it is restored" in caplog.text
+    assert [entry.version for entry in standing(with_mlflow).entries] == ["1", "2"]
+    assert disagreements(with_mlflow) == []
+
+
+def test_a_store_that_refuses(with_mlflow, monkeypatch):
+    """What a store says that answers and refuses keeps its own hint."""
+
+    def refused(*_, **__):
+        raise TrackingStoreError("the experiment was deleted", hint="restore it in MLflow")
+
+    monkeypatch.setattr(MLflowBooks, "add", refused)
+    with pytest.raises(TrackingStoreError) as caught:
+        promote(with_mlflow, 1)
+    assert caught.value.hint == "restore it in MLflow"
 
 
 def test_a_copy_that_is_gone(with_mlflow):
