@@ -14,6 +14,7 @@ from modelbook.serving.manifest import ServedColumn
 from modelbook.serving.protocol import CSV, JSON, METHODS
 
 _EXACT = 2**53 - 1
+_SYNTAX = re.compile(r"[.^$*+?()\[\]{}|\\]")  # nothing else may have a backslash in a pattern of ECMA-262
 # Times that are taken for sure; further spellings of ISO 8601 are, too, and 29 February where there is one.
 _DAY = (
     "[12][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
@@ -28,10 +29,10 @@ _TYPES: dict[ColumnType, dict[str, Any]] = {
     "datetime": {"type": ["string", "null"], "pattern": f"^{_DAY}({_TIME})?$"},
 }
 _CELLS: dict[ColumnType, str] = {
-    "float": r"(-?[0-9]{1,9}(\.[0-9]{1,9})?)?",
+    "float": r"(-?[0-9]{1,17}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?)?",
     "integer": "(-?[0-9]{1,15})?",
     "boolean": "(true|false)?",
-    "string": "[A-Za-z0-9 _.-]*",
+    "string": r'([^",\r\n]*|"([^"]|"")*")',
     "datetime": f"({_DAY}({_TIME})?)?",
 }
 _EXAMPLES: dict[ColumnType, Any] = {
@@ -177,9 +178,9 @@ def _request(columns: Sequence[ServedColumn]) -> dict[str, Any]:
         "dataframe_split": {"columns": names, "data": [values]},
         "dataframe_records": [row],
         "instances": [row],
-        "inputs": {name: [value] for name, value in row.items()},
+        "inputs": row,
     }
-    cells = ["" if value is None else str(value) for value in values]
+    cells = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
     return {
         JSON: {
             "schema": {"oneOf": [_form(name, schema) for name, schema in _forms(columns).items()]},
@@ -190,12 +191,18 @@ def _request(columns: Sequence[ServedColumn]) -> dict[str, Any]:
 
 
 def _forms(columns: Sequence[ServedColumn]) -> dict[str, dict[str, Any]]:
-    rows = {"type": "array", "items": row_schema(columns)}
+    row = row_schema(columns)
+    rows = {"type": "array", "items": row}
+    plain = {"type": ["number", "string", "boolean", "null"]}
+    values = row | {
+        "additionalProperties": plain,
+        "description": "One value for each column; or a list for each, all of the same length.",
+    }
     return {
         "dataframe_split": _split_schema(columns),
         "dataframe_records": rows,
-        "instances": rows,
-        "inputs": rows | {"description": "Or an object with a list of values for each column."},
+        "instances": {"anyOf": [rows, values]},
+        "inputs": {"anyOf": [rows, values]},
     }
 
 
@@ -316,7 +323,7 @@ def _answers(otherwise: str | None, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _csv_schema(columns: Sequence[ServedColumn]) -> dict[str, Any]:
-    header = re.escape(_csv([column.name for column in columns]))
+    header = _SYNTAX.sub(r"\\\g<0>", _csv([column.name for column in columns]))
     row = ",".join(_CELLS[column.type] for column in columns)
     words = "A header and rows, as training reads a file; quoted text and other orders of columns, too."
     return {"type": "string", "pattern": f"^{header}(\n{row})*$", "description": words}
