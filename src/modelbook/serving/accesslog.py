@@ -2,14 +2,16 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from select import PIPE_BUF
 from typing import Any, TextIO
 
 import orjson
 
 _MOST_WAITING = 100_000
 _EVERY_S = 0.25
+_LINE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 class AccessLog:
@@ -61,12 +63,21 @@ class AccessLog:
         self._write()
 
     def _write(self) -> None:
-        lines = []
-        while self._waiting:
-            lines.append(orjson.dumps(self._waiting.popleft(), option=orjson.OPT_UTC_Z).decode())
-        if lines:
+        for piece in self._pieces():
             try:
-                self._stream.write("\n".join([*lines, ""]))
+                self._stream.write(piece.decode())
                 self._stream.flush()
             except (OSError, ValueError):  # a full disk, a reader that is gone
-                self._on_dropped(len(lines))
+                self._on_dropped(piece.count(b"\n"))
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield whole lines, as many together as a pipe that workers share takes without breaking them up."""
+        piece = b""
+        while self._waiting:
+            line = orjson.dumps(self._waiting.popleft(), option=_LINE)
+            if piece and len(piece) + len(line) > PIPE_BUF:
+                yield piece
+                piece = b""
+            piece += line
+        if piece:
+            yield piece

@@ -46,3 +46,21 @@ def test_lines_beyond_the_bound_are_counted(monkeypatch: pytest.MonkeyPatch):
     log.add({"status": 200})
     log.add({"status": 200})
     assert dropped == [1]
+
+
+def test_no_line_is_broken_up():
+    """Workers share a pipe: each write is of whole lines, and no longer than a pipe takes in one."""
+    written = []
+    stream = io.StringIO()
+    stream.write = written.append
+    log = AccessLog(stream)
+    for number in range(100):
+        log.add({"status": number, "path": "ü" * 50})
+    log.add({"status": 100, "path": "x" * 5000})
+    log.start()
+    log.end()
+    assert [orjson.loads(line)["status"] for line in "".join(written).splitlines()] == [*range(101)]
+    assert all(piece.endswith("\n") for piece in written)
+    *pieces, _ = written
+    assert 1 < len(pieces) < 10
+    assert all(len(piece.encode()) <= 4096 for piece in pieces)
