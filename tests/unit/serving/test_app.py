@@ -222,6 +222,7 @@ def test_keys_are_asked_for(ask) -> None:
     assert post(client, authorization="Basic mb_a").status_code == 401
     assert post(client, authorization="Bearer mb_a").status_code == 200
     assert post(client, x_api_key="mb_b").status_code == 200
+    assert post(client, authorization="Bearer mb_a", x_api_key="of another service").status_code == 200
     assert client.get("/docs").headers["www-authenticate"].startswith("Basic")
     assert client.get("/docs", auth=("anybody", "mb_a")).status_code == 200
     assert [client.get(path).status_code for path in ("/readyz", "/ping", "/metrics", "/docs")] == [
