@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 TIMES = 2
 COMMITS = 10
+AUTO_S = 10
 SMALL = {
     "model.hyperparameters.random_forest.n_estimators": "5",
     "model.hyperparameters.extra_trees.n_estimators": "5",
@@ -64,6 +65,18 @@ def test_every_estimator_on_both_examples(example, algorithm, say):
     assert [result.verdict for result in found] == [Verdict.IDENTICAL] * TIMES
     assert all(check.equal for result in found for check in result.checks)
     assert not any(result.causes for result in found)
+
+
+def test_of_an_automatic_choice(fresh):
+    """What a search came to within seconds is made again bit for bit."""
+    fresh.set({"model.algorithm": "auto", "training.time_budget_s": f"{AUTO_S}"})
+    fresh.run()
+    outcome = fresh.metadata.outcome
+    assert outcome is not None
+    assert any(trial.score is not None for trial in outcome.trials)
+    result = reproduce_run(fresh.root, "latest")
+    assert (result.verdict, result.causes) == (Verdict.IDENTICAL, ())
+    assert all(check.equal for check in result.checks)
 
 
 @pytest.fixture(scope="module")
