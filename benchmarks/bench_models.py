@@ -11,6 +11,7 @@ when a limit is missed.
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -71,9 +72,7 @@ def auto(folder: Path, table: Path) -> Iterator[Row]:
 def classes(folder: Path, _: Path) -> Iterator[Row]:
     """The automatic choice on tables of scikit-learn's."""
     for name, least in (("breast_cancer", 0.97), ("digits", 0.98)):
-        table = folder / f"{name}.csv"
-        bunch = getattr(datasets, f"load_{name}")(as_frame=True)
-        bunch.frame.rename(columns=lambda column: column.replace(" ", "_")).to_csv(table, index=False)
+        table = bundled(name, folder)
         project = made(folder / name, table, "target", "--task", "classification")
         found = [fit(project, table, *automatic(SHORT_S), f"split.seed={seed}") for seed in SEEDS]
         accuracy = mean_of(found, "accuracy")
@@ -84,11 +83,18 @@ def classes(folder: Path, _: Path) -> Iterator[Row]:
 
 def shuffled(folder: Path, table: Path) -> Iterator[Row]:
     """What is learned from a target that says nothing: nothing."""
-    project = made(folder / "shuffled", table, TARGET)
+    numbers = made(folder / "shuffled", table, TARGET)
+    of_classes = bundled("breast_cancer", folder)
+    classified = made(folder / "shuffled_classes", of_classes, "target", "--task", "classification")
     for algorithm in ("lightgbm", "auto"):
         settings = automatic(SHORT_S) if algorithm == "auto" else ("model.algorithm=lightgbm",)
-        found = fit(project, table, *settings, "--shuffle")
+        found = fit(numbers, table, *settings, "--shuffle")
         yield Row(f"{algorithm}: R² of a shuffled target", found["r2"], "", 0.02)
+        found = fit(classified, of_classes, *settings, "--shuffle")
+        share = found["majority"]
+        interval = 1.96 * math.sqrt(share * (1 - share) / found["rows"])
+        name = f"{algorithm}: accuracy for shuffled classes, above the majority's share"
+        yield Row(name, found["accuracy"] - share, "", interval, beside=f"share {share:.4f}")
 
 
 def million(folder: Path, table: Path) -> Iterator[Row]:
@@ -123,6 +129,14 @@ def made(project: Path, table: Path, target: str, *words: str) -> Path:
     init = [MODELBOOK, "init", project, "--data", table, "--target", target, *words]
     run(Command(init, project.parent))
     return project
+
+
+def bundled(name: str, folder: Path) -> Path:
+    """Return a table of scikit-learn's, written to a folder."""
+    table = folder / f"{name}.csv"
+    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
+    bunch.frame.rename(columns=lambda column: column.replace(" ", "_")).to_csv(table, index=False)
+    return table
 
 
 def fit(project: Path, table: Path, *words: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import r2_score
 
 from modelbook.features.engineer import FeatureEngineer
@@ -77,3 +77,23 @@ def test_a_model_does_not_find_a_shuffled_target():
     trainer.train(X[:half], y[:half])
     assert r2_score(y[half:], trainer.predict(X[half:])) <= 0.02
     assert r2_score(y[:half], trainer.predict(X[:half])) <= 0.05
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_no_feature_finds_shuffled_classes(count):
+    """Trees and a linear model on every feature are right no more often than the commonest class is."""
+    X, _ = table(3)
+    y = np.random.default_rng(99).choice(["a", "b", "c"][:count], ROWS)
+    half = ROWS // 2
+    config = {"project": {"task": "classification"}, "features": FEATURES, "model": {"algorithm": "linear"}}
+    trainer = ModelTrainer(config)
+    trainer.train(X[:half], y[:half])
+    engineer = FeatureEngineer(config)
+    train, test = engineer.fit_transform(X[:half], y[:half]), engineer.transform(X[half:])
+    for name in train:
+        for label in np.unique(y):
+            assert np.corrcoef(train[name], y[:half] == label)[0, 1] ** 2 <= 0.005, (name, label)
+    trees = HistGradientBoostingClassifier(max_iter=15, random_state=0).fit(train, y[:half])
+    share = float(np.unique(y[half:], return_counts=True)[1].max()) / half
+    for predicted in (trees.predict(test), trainer.predict(X[half:])):
+        assert np.mean(predicted == y[half:]) <= share + 1.96 * np.sqrt(share * (1 - share) / half)
