@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from modelbook.features.engineer import FeatureEngineer
     from modelbook.logs import PipelineLogger
     from modelbook.models.train import ModelTrainer
+    from modelbook.pipeline.compare import compare_runs
+    from modelbook.pipeline.export import runs_table
     from modelbook.registry.loading import load_model
     from modelbook.registry.registry import ModelRegistry
+    from modelbook.tracking.runs import list_runs
     from modelbook.tracking.tracker import MLflowTracker
 
 __version__ = "0.1.0"
@@ -26,8 +29,11 @@ __all__ = [
     "ModelRegistry",
     "ModelTrainer",
     "PipelineLogger",
+    "compare_runs",
+    "list_runs",
     "load_config",
     "load_model",
+    "runs_table",
 ]
 
 _HOMES = {
@@ -40,8 +46,11 @@ _HOMES = {
     "ModelRegistry": "registry.registry",
     "ModelTrainer": "models.train",
     "PipelineLogger": "logs",
+    "compare_runs": "pipeline.compare",
+    "list_runs": "tracking.runs",
     "load_config": "config",
     "load_model": "registry.loading",
+    "runs_table": "pipeline.export",
 }
 
 

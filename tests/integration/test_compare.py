@@ -2,6 +2,9 @@
 
 import csv
 import json
+import runpy
+import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +64,20 @@ def test_a_frame_has_a_row_for_each_run(three_runs):
     assert table.index.tolist() == ids
     assert table["settings.n_estimators"].tolist() == ["5", "25", "25"]
     assert table["lower.rmse"].notna().tolist() == [False, True, False]
+
+
+def test_the_example_from_python(three_runs, tmp_path, monkeypatch):
+    """What the README shows works as it stands, in a project's folder."""
+    project, ids = three_runs
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = readme.partition("    from modelbook import compare_runs")[2].partition("\n`")[0]
+    (tmp_path / "example.py").write_text(textwrap.dedent(f"    from modelbook import compare_runs{lines}"))
+    monkeypatch.chdir(project.root)
+    found = runpy.run_path(str(tmp_path / "example.py"))
+    assert found["runs"]["run_id"].tolist() == ids[::-1]
+    assert found["runs"]["metrics.test_rmse"].notna().all()
+    assert found["both"].index.tolist() == ids[:0:-1]
+    assert "metrics.rmse" in found["both"]
 
 
 def test_the_command_prints_and_writes(three_runs, modelbook, tmp_path):
