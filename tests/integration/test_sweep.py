@@ -9,11 +9,18 @@ from pathlib import Path
 import orjson
 import pytest
 
-from modelbook.errors import ConfigError, ModelbookError, NotFoundError, StorageError, UsageError
+from modelbook.errors import (
+    ConfigError,
+    ModelbookError,
+    NotFoundError,
+    StorageError,
+    TrackingStoreError,
+    UsageError,
+)
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline.recorded import find_recorded
 from modelbook.pipeline.reproduction.reproduce import reproduce_run
-from modelbook.pipeline.sweeps.recorder import kept_trial
+from modelbook.pipeline.sweeps.recorder import SweepRecorder, kept_trial
 from modelbook.pipeline.sweeps.records import SweepRecord, TrialRecord
 from modelbook.pipeline.sweeps.space import as_space, parse_grid
 from modelbook.pipeline.sweeps.sweep import SweepPlan, run_sweep
@@ -342,6 +349,22 @@ def test_a_full_disk_stops_a_sweep_that_can_be_gone_on_with(project, monkeypatch
         run_sweep(project.root, grid(of={TREES: "3,4"}))
     monkeypatch.setattr(TrialRecord, "write", write)
     assert sorted(children(project, run_sweep(project.root, grid(of={TREES: "3,4"})))) == [0, 1]
+
+
+def test_a_trial_that_ended_is_kept_where_the_store_refuses_it(project, monkeypatch):
+    """The sweep stops for what the store says, and no fit that was done is done again."""
+
+    def refuse(*_, **__):
+        raise TrackingStoreError("the store takes nothing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepRecorder, "_begun", refuse)
+        with pytest.raises(TrackingStoreError, match="takes nothing"):
+            run_sweep(project.root, grid(of={TREES: "3,4"}))
+    first = next(project.root.glob("logs/runs/*/trial.json"))
+    made_at = TrialRecord.read(first).ended_at
+    run_sweep(project.root, grid(of={TREES: "3,4"}))
+    assert TrialRecord.read(first).ended_at == made_at
 
 
 def test_a_time_limit_leaves_trials_to_be_gone_on_with(project):

@@ -181,13 +181,14 @@ class SweepTrials:
             )
 
     def _keep(self, record: TrialRecord) -> None:
-        self.recorder.raise_error()
+        """Keep a trial that ended, and only then stop where the store takes no more."""
         self.recorder.keep(record)
         result = record.result
         is_pruned = record.state == "pruned"
         self.study.tell(record.number, result.score if result else None, is_pruned=is_pruned)
         self.records[record.number] = record
         self._say(record)
+        self.recorder.raise_error()
 
     def _made(self, asked: Asked, place: int) -> TrialRecord | None:
         """Return the record of a trial made now; None where its process ended before it was done."""
