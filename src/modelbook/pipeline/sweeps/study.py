@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from modelbook.errors import StorageError
 from modelbook.files import storage_errors
 from modelbook.pipeline.sweeps.space import Choice, Point, Range, Space
 
@@ -64,8 +66,9 @@ class SweepStudy:
         self._is_lower_better = is_lower_better
         self._open: dict[int, Trial] = {}
         self._put_off: list[Trial] = []
+        self._path = path
         _quiet()
-        with storage_errors(path):
+        with _study_errors(path):
             if not path.is_file():
                 _make(path, is_lower_better=is_lower_better)
             self._study = _load(path)
@@ -90,22 +93,12 @@ class SweepStudy:
         """Return the next trial, those first that were begun before, and last those that were put off.
 
         None where `total` have been begun.
-        """
-        from optuna import Trial
-        from optuna.trial import TrialState
 
-        if self._left and self._left[0].state is TrialState.RUNNING:
-            begun = self._left.pop(0)
-            self._seed_for(begun.number)
-            return self._asked(Trial(self._study, begun._trial_id))  # noqa: SLF001 (there is no other way)
-        waiting, self._left = self._left, []
-        number = len(self._study.get_trials(deepcopy=False)) - len(waiting)
-        if number >= total:
-            return self._asked(self._put_off.pop()) if self._put_off else None
-        if self._points is not None and not waiting:
-            self._study.enqueue_trial(dict(self._points[number]))
-        self._seed_for(number)
-        return self._asked(self._study.ask())
+        Raises:
+            StorageError: The study cannot be written.
+        """
+        with _study_errors(self._path):
+            return self._next(total)
 
     def put_off(self, number: int) -> None:
         """Have a trial tried again, once all others have been begun."""
@@ -116,8 +109,12 @@ class SweepStudy:
 
         A point of a grid always is. One that TPE chose is not, where its mean is worse than the median of
         those of the completed trials after the same fold.
+
+        Raises:
+            StorageError: The study cannot be written.
         """
-        self._open[number].report(score, step)
+        with _study_errors(self._path):
+            self._open[number].report(score, step)
         if self._points is not None or step < _FOLDS_BEFORE_PRUNING:
             return True
         means = [trial.intermediate_values.get(step) for trial in self._completed()]
@@ -127,16 +124,21 @@ class SweepStudy:
         return score <= median(known) if self._is_lower_better else score >= median(known)
 
     def tell(self, number: int, score: float | None, *, is_pruned: bool = False) -> None:
-        """Note what a trial came to; no score means that it failed."""
+        """Note what a trial came to; no score means that it failed.
+
+        Raises:
+            StorageError: The study cannot be written.
+        """
         from optuna.trial import TrialState
 
         trial = self._open.pop(number)
-        if is_pruned:
-            self._study.tell(trial, state=TrialState.PRUNED)
-        elif score is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(trial, score)
+        with _study_errors(self._path):
+            if is_pruned:
+                self._study.tell(trial, state=TrialState.PRUNED)
+            elif score is None:
+                self._study.tell(trial, state=TrialState.FAIL)
+            else:
+                self._study.tell(trial, score)
 
     def importances(self) -> dict[str, float]:
         """Return the share of each swept setting in the score, the largest first; none for few trials."""
@@ -153,6 +155,23 @@ class SweepStudy:
         from optuna.trial import TrialState
 
         return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    def _next(self, total: int) -> Asked | None:
+        from optuna import Trial
+        from optuna.trial import TrialState
+
+        if self._left and self._left[0].state is TrialState.RUNNING:
+            begun = self._left.pop(0)
+            self._seed_for(begun.number)
+            return self._asked(Trial(self._study, begun._trial_id))  # noqa: SLF001 (there is no other way)
+        waiting, self._left = self._left, []
+        number = len(self._study.get_trials(deepcopy=False)) - len(waiting)
+        if number >= total:
+            return self._asked(self._put_off.pop()) if self._put_off else None
+        if self._points is not None and not waiting:
+            self._study.enqueue_trial(dict(self._points[number]))
+        self._seed_for(number)
+        return self._asked(self._study.ask())
 
     def _asked(self, trial: "Trial") -> Asked:
         point = {key: _suggested(trial, key, entry) for key, entry in self._space.items()}
@@ -175,6 +194,25 @@ def _suggested(trial: "Trial", key: str, entry: Choice | Range) -> str:
     step_or_none = None if entry.step is None else float(entry.step)
     low, high = float(entry.low), float(entry.high)
     return json.dumps(trial.suggest_float(key, low, high, step=step_or_none, log=entry.log))
+
+
+@contextmanager
+def _study_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a file that it cannot write into a StorageError."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        with storage_errors(path):
+            yield
+    except (StorageInternalError, DBAPIError) as error:
+        cause = error if isinstance(error, DBAPIError) else error.__cause__
+        raise StorageError(
+            "the sweep's study cannot be written",
+            where=str(path),
+            got=str(getattr(cause, "orig", cause)),
+            hint="free some space and run the command again: it goes on where this one stopped",
+        ) from error
 
 
 def _make(path: Path, *, is_lower_better: bool) -> None:

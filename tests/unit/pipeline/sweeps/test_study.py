@@ -1,5 +1,7 @@
 import pytest
+from optuna.exceptions import StorageInternalError
 
+from modelbook.errors import StorageError
 from modelbook.pipeline.sweeps.space import as_space, decoded, parse_grid, points_of
 from modelbook.pipeline.sweeps.study import SweepStudy
 
@@ -125,6 +127,57 @@ def test_a_point_of_a_grid_is_never_given_up(study):
         asked = opened.ask(6)
         assert all(opened.report(asked.number, step=fold, score=score) for fold in range(3))
         opened.tell(asked.number, score)
+
+
+def fill_disk(study):
+    """Let a study's file grow no further, as on a full disk."""
+    with study._study._storage._backend.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+
+def make_with_folds(study):
+    for _ in range(1000):
+        asked = study.ask(1000)
+        study.report(asked.number, step=0, score=1.0)
+        study.tell(asked.number, 1.0)
+
+
+def test_a_full_disk_is_the_disks_error(study, tmp_path):
+    """It is said which file cannot be written, and with room again the study goes on."""
+    opened = study()
+    fill_disk(opened)
+    with pytest.raises(StorageError, match="study cannot be written") as caught:
+        make_with_folds(opened)
+    assert caught.value.where == str(tmp_path / "study.db")
+    assert caught.value.got == "database or disk is full"
+    assert len(make(study(), 1, total=1000)) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "method"),
+    [
+        ("ask", "create_new_trial"),
+        ("report", "set_trial_intermediate_value"),
+        ("tell", "set_trial_state_values"),
+    ],
+)
+def test_every_way_to_write_says_that_the_disk_is_full(study, monkeypatch, *, way, method):
+    """What Optuna says of its storage is never passed on as it is."""
+
+    def full(*_, **__):
+        raise StorageInternalError("the commit failed") from OSError("database or disk is full")
+
+    opened = study()
+    number = opened.ask(9).number
+    monkeypatch.setattr(opened._study._storage, method, full)
+    calls = {
+        "ask": lambda: opened.ask(9),
+        "report": lambda: opened.report(number, step=0, score=1.0),
+        "tell": lambda: opened.tell(number, 1.0),
+    }
+    with pytest.raises(StorageError) as caught:
+        calls[way]()
+    assert caught.value.got == "database or disk is full"
 
 
 def test_importance_is_said_once_there_is_something_to_say(study):
