@@ -16,7 +16,7 @@ from modelbook.logs import now
 from modelbook.serving.accesslog import AccessLog
 from modelbook.serving.connection import READ_TIMEOUT
 from modelbook.serving.current import Current, Serving
-from modelbook.serving.door import REQUEST_ID, Door
+from modelbook.serving.door import VISIT, Door
 from modelbook.serving.invocations import Invocations, Keep
 from modelbook.serving.page import POLICY, as_page
 from modelbook.serving.prediction import Predicted
@@ -27,6 +27,7 @@ from modelbook.serving.telemetry import Telemetry
 
 _JSON = "application/json"
 _COUNT_EVERY_S = 1.0
+_NO_ROUTE = {404: ("there is nothing here", "path"), 405: ("this is asked for in another way", "method")}
 
 Writer = AccessLog | PredictionLog
 
@@ -161,10 +162,11 @@ def state_of(current: Current) -> dict[str, Any]:
 
 async def _refused(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    what = {404: "there is nothing here", 405: "this is asked for in another way"}.get(status, "refused")
+    what, cause = _NO_ROUTE.get(status, ("refused", "other"))
     headers = getattr(error, "headers", None)
-    refusal = RequestRefusedError(what, status=status)
-    content = refusal.body(request.scope[REQUEST_ID])
+    visit = request.scope[VISIT]
+    visit.cause = cause
+    content = RequestRefusedError(what, status=status).body(visit.request_id.decode())
     return Response(content, status_code=status, media_type=_JSON, headers=headers)
 
 

@@ -23,7 +23,7 @@ INVOCATIONS = "/invocations"
 OPEN_PATHS = frozenset({"/ping", "/health", "/livez", "/readyz"})  # probes have no keys and ask by address
 KNOWN_PATHS = OPEN_PATHS | {INVOCATIONS, "/version", "/metrics", "/docs", "/openapi.json"}
 _PAGES = frozenset({"/docs", "/openapi.json"})
-REQUEST_ID = "modelbook.request_id"  # where the scope says what a request is called
+VISIT = "modelbook.visit"  # where the scope has what is noted of a request
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,64}")
 _GONE = 499  # as nginx logs a client that did not wait
@@ -116,7 +116,7 @@ class Door:
                 )
                 await _respond(send, visit, status=200, content=content)
             else:
-                scope[REQUEST_ID] = visit.request_id.decode()
+                scope[VISIT] = visit
                 await self.app(scope, receive, _noting(send, visit))
         except ClientGoneError:
             visit.status, visit.cause = _GONE, "client_gone"

@@ -328,6 +328,20 @@ def test_requests_are_counted(ask, make_runtime) -> None:
         assert line in page
 
 
+def test_what_is_not_there_is_counted_by_cause(ask) -> None:
+    """Unknown paths and methods are errors as those of rows are; their names are no labels."""
+    client = ask()
+    for method, path in (("GET", "/s3cret"), ("GET", "/else"), ("POST", "/livez"), ("GET", "/invocations")):
+        client.request(method, path)
+    page = client.get("/metrics").text
+    assert 'modelbook_errors_total{cause="path"} 2.0' in page
+    assert 'modelbook_errors_total{cause="method"} 2.0' in page
+    assert "s3cret" not in page
+    client.__exit__(None, None, None)
+    assert orjson.loads(client.log.getvalue().splitlines()[0])["cause"] == "path"
+    client.__enter__()
+
+
 def test_no_log_is_written_where_none_is_wanted(ask) -> None:
     """The log can be switched off."""
     client = ask(access_log=False)
