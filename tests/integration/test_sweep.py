@@ -2,6 +2,7 @@
 
 import json
 import platform
+import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from modelbook.errors import (
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline.recorded import find_recorded
 from modelbook.pipeline.reproduction.reproduce import reproduce_run
+from modelbook.pipeline.sweeps import sweep as sweep_module
 from modelbook.pipeline.sweeps.recorder import SweepRecorder, kept_trial
 from modelbook.pipeline.sweeps.records import SweepRecord, TrialRecord
 from modelbook.pipeline.sweeps.space import as_space, parse_grid
@@ -372,6 +374,22 @@ def test_a_time_limit_leaves_trials_to_be_gone_on_with(project):
     with pytest.raises(NotFoundError, match="no trial came to an end"):
         run_sweep(project.root, grid(of={TREES: "3"}, timeout_s=0.0))
     assert run_sweep(project.root, grid(of={TREES: "3"})).is_finished
+
+
+def test_a_time_limit_does_not_count_the_wait_for_another_run(project, monkeypatch):
+    """The time is that which a sweep has once it holds the project."""
+    deadlines, held_from = [], []
+
+    @contextmanager
+    def hold(*_, **__):
+        time.sleep(0.1)
+        held_from.append(time.monotonic())
+        yield
+
+    monkeypatch.setattr(sweep_module, "hold_project", hold)
+    monkeypatch.setattr(sweep_module, "_run", lambda *_, deadline, **__: deadlines.append(deadline))
+    run_sweep(project.root, grid(of={TREES: "3"}, timeout_s=60.0), is_waiting=True)
+    assert deadlines[0] - 60.0 >= held_from[0]
 
 
 def test_without_mlflow_a_sweep_is_on_record_in_the_journal(project):

@@ -53,7 +53,7 @@ class SweepPlan:
         space: What to try; None takes the default space of the chosen algorithm.
         trials: How many points TPE is to choose; None tries every point of a grid.
         metric: The metric to judge by; None takes RMSE, or accuracy.
-        timeout_s: How long it may take; None takes the time that it needs.
+        timeout_s: How long it may take once it holds the project; None takes the time that it needs.
     """
 
     space: dict[str, Choice | Range] | None = None
@@ -80,9 +80,9 @@ def run_sweep(root: Path, plan: SweepPlan, *, is_waiting: bool = False) -> Sweep
         UsageError: The plan makes no sense.
         ModelbookError: Every trial failed, or none came to an end in time.
     """
-    began = time.monotonic()
     log = PipelineLogger("sweep", folder=load_config(root).path("logs"))
     with hold_project(load_config(root), command=command_line(), is_waiting=is_waiting):
+        began = time.monotonic()
         # Not before: another run may have changed the settings while this one waited.
         config = load_config(root)
         text = read_text(config.path(CONFIG_PATH))
