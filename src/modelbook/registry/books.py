@@ -17,6 +17,7 @@ from modelbook.registry.ledger import (
     find_faults,
     read_entries,
     read_mirror,
+    stages_of,
     write_mirror,
 )
 from modelbook.registry.reference import PRODUCTION, STAGING, is_local
@@ -65,9 +66,18 @@ class Standing:
 
     def has(self, version: str) -> bool:
         """Return whether a version is there, as the model that the ledger last moved under its name."""
+        return version in self.digests and not self._is_other(version)
+
+    def stages(self, aliases: Aliases) -> dict[str, Stage]:
+        """Return the stage of each version that the ledger moved; one that is another model now never was."""
+        named = {aliases.production, aliases.staging}
+        stages = stages_of(self.entries, aliases)
+        return {key: stage for key, stage in stages.items() if key in named or not self._is_other(key)}
+
+    def _is_other(self, version: str) -> bool:
         known = self.digests.get(version)
         moved = next((entry.digest for entry in reversed(self.entries) if entry.version == version), None)
-        return known is not None and (not moved or known in {"", moved})
+        return bool(known and moved) and known != moved
 
     @cached_property
     def faults(self) -> tuple[str, ...]:

@@ -199,7 +199,7 @@ class Lifecycle:
 
     def _entry(self, move: Move) -> LedgerEntry:
         standing = self.standing
-        stages = stages_of(standing.entries, standing.aliases)
+        stages = standing.stages(standing.aliases)
         last = standing.lines[-1] if standing.lines else ""
         return LedgerEntry(
             number=standing.last_number + 1,
@@ -247,7 +247,7 @@ class Lifecycle:
                 write_mirror(self._mirror, lines)
         elif standing.entries:  # the ledger has the last word, and registry.json follows it
             aliases = standing.entries[-1].after
-        stages = stages_of(standing.entries, aliases)
+        stages = standing.stages(aliases)
         self._registry.set_stages(self.name, stages, head=head_of(lines), by_number=by_number)
         self.standing = self._books.read()
 

@@ -443,6 +443,22 @@ def test_a_number_that_means_another_model_by_now(with_mlflow, empty_store):
     assert [standing(with_mlflow).has(version) for version in ("1", "2", "3")] == [False, True, False]
 
 
+def test_stages_of_numbers_that_mean_another_model_by_now(with_mlflow, empty_store):
+    """A version that a new database gave a number of old has no stage, as MLflow says, unless it is moved."""
+    promote(with_mlflow, 1)
+    promote(with_mlflow, 2)
+    shutil.copy(empty_store, with_mlflow.path("logs/mlflow.db"))
+    made_anew(with_mlflow, "other1", "other2")
+    model = with_mlflow.root / "model.bin"
+    for number in ("1", "2"):
+        ModelRegistry(with_mlflow).register_model(model, {}, {}, mlflow_version=number)
+    with open_lifecycle(with_mlflow, NAME) as lifecycle:
+        assert local_stages(with_mlflow) == ["Archived", "Archived", "None", "None", "None"]
+        entry = lifecycle.move(a_move(with_mlflow, 2).model_copy(update={"digest": "other2"}))
+    assert entry.stage_before == "None"
+    assert local_stages(with_mlflow) == ["Archived", "Archived", "None", "None", "Production"]
+
+
 def test_a_damaged_copy_is_put_aside(with_mlflow):
     """The next move writes the project's copy anew, and keeps what was found as evidence."""
     promote(with_mlflow, 1)
