@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from modelbook.config import Config
 from modelbook.logs import now
 from modelbook.serving.accesslog import AccessLog
-from modelbook.serving.connection import READ_TIMEOUT
+from modelbook.serving.connection import NOTE_CUT, READ_TIMEOUT
 from modelbook.serving.current import Current, Serving
-from modelbook.serving.door import VISIT, Door
+from modelbook.serving.door import VISIT, Door, version_of
 from modelbook.serving.invocations import Invocations, Keep
 from modelbook.serving.page import POLICY, as_page
 from modelbook.serving.prediction import Predicted
@@ -53,12 +53,16 @@ def make_app(current: Current, settings: Config) -> Door:
     invocations = Invocations(current, serving, telemetry=telemetry, keep=_keeper(kept) if kept else None)
     writers = [writer for writer in (log, kept) if writer is not None]
 
+    def note_cut(status: int) -> bytes:
+        telemetry.answered("other", status, seconds=0.0, cause="connection")
+        return version_of(current)
+
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         with _written(writers):
             invocations.begin()
             counting = asyncio.create_task(_count(telemetry))
-            yield {READ_TIMEOUT: serving.read_timeout_s}
+            yield {READ_TIMEOUT: serving.read_timeout_s, NOTE_CUT: note_cut}
             counting.cancel()
             invocations.end()
 

@@ -4,14 +4,14 @@ from enum import Enum
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 READ_TIMEOUT = "read_timeout_s"
+NOTE_CUT = "note_cut"
 _LOOKS_PER_TIMEOUT = 4
 _GRACE_S = 0.5  # in which the application says 408 itself
 _HEAD_BYTES = 65_536
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_CUT = b"%bconnection: close\r\ncontent-length: 0\r\nx-modelbook-version: %b\r\n\r\n"
 
 
 class _Waiting(Enum):
@@ -26,7 +26,8 @@ class CuttingProtocol(HttpToolsProtocol):
     A connection is looked at a few times in each timeout, so that a request costs no timer of its own. It is
     cut when the head or the body of a request takes longer than the timeout, when an answer is not taken
     away at all in that time, and when a head, or what follows the last chunk of a body, is larger than
-    64 KiB. The application's lifespan says how long the timeout is, as `read_timeout_s` of its state.
+    64 KiB. The application's lifespan says how long the timeout is, as `read_timeout_s` of its state; its
+    `note_cut` is told the status that a client gets, and says which version answers.
 
     A client that would rather speak another protocol (Java's and curl's offer HTTP/2 in their first request)
     is answered as if it had not said so.
@@ -35,6 +36,7 @@ class CuttingProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._timeout_s: float = self.app_state.get(READ_TIMEOUT, 10.0)
+        self._note_cut = self.app_state.get(NOTE_CUT, lambda _: b"none")
         self._waiting = _Waiting.HEAD
         self._since = self.loop.time()
         self._head_bytes = 0
@@ -54,12 +56,14 @@ class CuttingProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self._cut(400)
             return
+        if self._waiting is _Waiting.NOTHING and not self._has_other and self.cycle.response_complete:
+            self._waiting, self._since = _Waiting.HEAD, self.loop.time()  # line ends begin a head, too
         if self._waiting is not _Waiting.NOTHING and not self._has_other:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-                self._cut(_TOO_LARGE)
+                self._cut(431)
 
     def on_message_begin(self) -> None:
         """Expect a head."""
@@ -75,8 +79,8 @@ class CuttingProtocol(HttpToolsProtocol):
         """Expect a body."""
         if self.parser.should_upgrade():
             return
-        self._waiting, self._since, self._head_bytes = _Waiting.BODY, self.loop.time(), 0
         super().on_headers_complete()
+        self._waiting, self._since, self._head_bytes = _Waiting.BODY, self.loop.time(), 0
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, whose size the application bounds."""
@@ -125,17 +129,17 @@ class CuttingProtocol(HttpToolsProtocol):
             return
         now = self.loop.time()
         if self._waiting is not _Waiting.NOTHING and now - self._since > self._timeout_s + _GRACE_S:
-            self._cut(_TOO_SLOW)
+            self._cut(408)
         elif self._is_stuck(now):
             self.transport.abort()
         else:
             self._look_later()
 
-    def _cut(self, answer: bytes) -> None:
+    def _cut(self, status: int) -> None:
         """End the connection, with an answer where it cannot be taken for that to a former request."""
-        cycle, is_head = self.cycle, self._waiting is _Waiting.HEAD
-        if cycle is None or (cycle.response_complete if is_head else not cycle.response_started):
-            self.transport.write(answer)
+        cycle, is_body = self.cycle, self._waiting is _Waiting.BODY
+        if cycle is None or (not cycle.response_started if is_body else cycle.response_complete):
+            self.transport.write(_CUT % (STATUS_LINE[status], self._note_cut(status)))
         self.transport.close()
 
     def _is_stuck(self, now: float) -> bool:

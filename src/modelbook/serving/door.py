@@ -107,7 +107,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        visit = Visit(self._request_id(headers), self._version(), perf_counter())
+        visit = Visit(self._request_id(headers), version_of(self._current), perf_counter())
         try:
             self._admit(headers, scope, visit)
             if scope["path"] == INVOCATIONS:
@@ -129,10 +129,6 @@ class Door:
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
         return b"%b-%x" % (self._prefix, next(self._numbers))
-
-    def _version(self) -> bytes:
-        serving = self._current.serving
-        return b"none" if serving is None else serving.version.encode()
 
     def _admit(self, headers: Headers, scope: Scope, visit: Visit) -> None:
         if scope["path"] in OPEN_PATHS:
@@ -185,6 +181,16 @@ def allowed_hosts(settings: ServingConfig) -> frozenset[str]:
         return frozenset(name.lower() for name in settings.allowed_hosts)
     host = settings.host.lower()
     return LOOPBACK | {host, f"[{host}]"} if is_loopback(host) else frozenset()
+
+
+def version_of(current: Current) -> bytes:
+    """Return the version that answers, as answers name it.
+
+    Example:
+        >>> version_of(Current())
+        b'none'
+    """
+    return b"none" if current.serving is None else current.serving.version.encode()
 
 
 def as_refusal(error: Exception) -> RequestRefusedError:

@@ -277,3 +277,37 @@ def test_curl_may_offer_http_2(port) -> None:
     words = ["curl", "-sS", "-m", "5", "--http2", "-d", BODY.decode(), address, address]
     done = subprocess.run(words, capture_output=True, check=False, timeout=20)
     assert done.stdout == b'{"predictions":[2.0]}' * 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ((b"no http\r\n\r\n",), 400),
+        ((LAST.replace(b"close", b"keep-alive"), LAST.replace(b"/livez", b"http://[/")), 400),
+        ((CHUNKED.replace(b"\r\n0\r\n", b"more"),), 400),
+        ((HEAD,), 408),
+        ((HEAD + b"x-a: " + b"a" * 70_000,), 431),
+    ],
+    ids=["words", "address", "chunk", "slow", "large"],
+)
+def test_what_is_cut_is_told_the_version_and_counted(port, parts, status) -> None:
+    """Also an answer that the application never sees names the version, and is in the metrics."""
+    answer, _ = talk(port, *parts, pause_s=0.05)
+    last = answer[answer.rindex(b"HTTP/1.1 ") :]
+    assert last.startswith(b"HTTP/1.1 %d " % status)
+    assert b"x-modelbook-version: 7" in last
+    page = talk(port, METRICS)[0].decode()
+    assert f'modelbook_requests_total{{path="other",status="{status}"}}' in page
+    assert 'modelbook_errors_total{cause="connection"}' in page
+
+
+def test_line_ends_hold_no_connection(port) -> None:
+    """Nothing but line ends after a request is a head that does not end."""
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(LAST.replace(b"connection: close\r\n", b""))
+        time.sleep(0.1)
+        assert client.recv(65_536).endswith(b'{"status":"alive"}')
+        client.sendall(b"\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - start < 3
