@@ -290,6 +290,33 @@ def test_cross_validation_judges_where_it_is_set(project):
     assert {run.data.tags["modelbook.threads"] for run in children(project, outcome).values()} == {"1"}
 
 
+def test_features_are_fitted_once_for_all_algorithms(project):
+    """In whatever order a grid is given, trials with the same features come one after the other."""
+    project.write(
+        "features.py",
+        "from pathlib import Path\n"
+        "from sklearn.base import BaseEstimator, TransformerMixin\n\n\n"
+        "class Noted(TransformerMixin, BaseEstimator):\n"
+        "    def fit(self, X, y=None):\n"
+        "        with Path('logs/fits').open('a') as file:\n"
+        "            print('fit', file=file)\n"
+        "        return self\n\n"
+        "    def transform(self, X):\n"
+        "        return X\n",
+    )
+    project.set({"features.custom": "Noted"})
+    of = {"model.algorithm": "linear,random_forest", "features.numeric.scale": "standard,none"}
+    outcome = run_sweep(project.root, grid(of=of))
+    assert [tuple(trial.settings.values()) for trial in outcome.trials] == [
+        ("standard", "linear"),
+        ("standard", "random_forest"),
+        ("none", "linear"),
+        ("none", "random_forest"),
+    ]
+    assert {trial.state for trial in outcome.trials} == {"complete"}
+    assert len((project.root / "logs/fits").read_text().splitlines()) == 2
+
+
 def test_trials_on_other_test_rows_are_not_compared(project):
     """Any setting can be swept; how sure a difference is cannot be said across test rows."""
     outcome = run_sweep(project.root, grid(of={"split.seed": "1,2"}))

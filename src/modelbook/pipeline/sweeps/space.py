@@ -15,6 +15,7 @@ from modelbook.models.spaces import SPACES, default_space
 from modelbook.records import Record
 
 _WITHOUT_RESULT = ("tracking", "serving", "training.enable_mlflow", "training.n_jobs")
+_SLOWEST = ("project", "data", "split", "features", "training.seed")
 _FORMAT = "a list of values, or {low: 0.01, high: 0.3, log: true} with log and step as wanted"
 
 
@@ -160,6 +161,20 @@ def as_space(document: Mapping[Any, Any], *, where: str) -> dict[str, Choice | R
             hint=f"give each key {_FORMAT}",
         )
     return space
+
+
+def slowest_first(space: Space) -> dict[str, Choice | Range]:
+    """Return a space with what rows and features are made by before the rest: its points share them longest.
+
+    Example:
+        >>> list(slowest_first(parse_grid([("model.algorithm", "a,b"), ("features.numeric.scale", "x,y")])))
+        ['features.numeric.scale', 'model.algorithm']
+    """
+
+    def place(key: str) -> int:
+        return next((at for at, name in enumerate(_SLOWEST) if key.startswith(name)), len(_SLOWEST))
+
+    return {key: space[key] for key in sorted(space, key=place)}
 
 
 def points_of(space: Space) -> list[dict[str, str]]:

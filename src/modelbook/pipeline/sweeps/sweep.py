@@ -30,6 +30,7 @@ from modelbook.pipeline.sweeps.space import (
     dump_space,
     points_of,
     probes_of,
+    slowest_first,
 )
 from modelbook.pipeline.sweeps.study import SweepStudy
 from modelbook.pipeline.sweeps.trials import ROWS_FOLDER, SweepTrials, code_hash
@@ -131,6 +132,8 @@ def _search(config: Config, text: str, plan: SweepPlan) -> _Search:
         what = f"{config.project.task} has no such metric"
         raise UsageError(what, where="--metric", got=metric, expected=", ".join(known))
     space = plan.space or default_space_of(config)
+    if plan.trials is None:
+        space = slowest_first(space)
     path = config.path(CONFIG_PATH)
     probes = [propose_changes(text, point, path=path) for point in probes_of(space)]
     kinds = {_chosen_by(probe.config, is_grid=plan.trials is None) for probe in probes}

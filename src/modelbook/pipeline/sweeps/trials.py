@@ -367,7 +367,7 @@ def _rows_key(config: Config) -> str:
 
 def _features_key(config: Config, rows: str) -> str:
     """Return what tells features from others on any rows."""
-    return _hash([rows, config.as_dict()["features"], config.model.algorithm, config.training.seed])
+    return _hash([rows, config.as_dict()["features"], config.training.seed])
 
 
 def _hash(content: Any) -> str:

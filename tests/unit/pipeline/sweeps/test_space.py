@@ -11,6 +11,7 @@ from modelbook.pipeline.sweeps.space import (
     points_of,
     probes_of,
     read_space,
+    slowest_first,
 )
 
 
@@ -22,6 +23,14 @@ def test_a_grid_has_every_value_with_every_other():
         (1, "none"),
         (2, "robust"),
         (2, "none"),
+    ]
+
+
+def test_what_rows_and_features_are_made_by_comes_first():
+    """Rows before features, features before the rest; among equals the order is the one that was given."""
+    keys = ("training.cv_folds", "model.algorithm", "features.b", "split.seed", "features.a", "data.min_rows")
+    assert list(slowest_first(dict.fromkeys(keys, Choice(choices=("1",))))) == [
+        *("data.min_rows", "split.seed", "features.b", "features.a", "training.cv_folds", "model.algorithm")
     ]
 
 
