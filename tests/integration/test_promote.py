@@ -96,6 +96,31 @@ def test_promoting_twice_changes_nothing(tell, name):
     assert len(tell("history", name)[1]["entries"]) == 1
 
 
+def test_a_version_that_was_put_there_past_modelbook(project, tell, name):
+    """It is held against what the ledger says is in production, and gets an entry; then doctor is content."""
+    tell("promote", name, "2", "--to", "production")
+    project.client.set_registered_model_alias(name, "production", "1")
+    assert "the ledger says 2" in str(tell("doctor")[1])
+    code, error = tell("promote", name, "1", "--to", "production")
+    assert (code, error["got"].partition(":")[0]) == (4, "challenge")
+    code, done = tell("promote", name, "1", "--to", "production", "--force", "--reason", "it is there")
+    assert (code, done["is_changed"], done["number"], done["previous"]) == (0, True, 2, None)
+    assert [entry["stage"] for entry in project.registry] == ["Production", "Archived", "None"]
+    assert "the ledger says" not in str(tell("doctor")[1])
+    assert tell("rollback", name)[1]["version"] == "2"
+
+
+def test_a_rollback_tells_what_the_gate_said(tell, name):
+    """The ledger has a version's gate numbers and its commit also where it is gone back to."""
+    for number in ("1", "2"):
+        tell("promote", name, number, "--to", "production")
+    code, done = tell("rollback", name)
+    assert (code, done["checks"][0]["name"]) == (0, "rmse_threshold")
+    promoted, _, rolled_back = tell("history", name)[1]["entries"]
+    assert (promoted["commit"], rolled_back["commit"]) == (rolled_back["commit"], promoted["commit"])
+    assert promoted["commit"]
+
+
 def test_current_is_the_model_that_lies_in_the_project(project, tell, name):
     """`current` names the version of the model in models/, whatever was registered since."""
     code, done = tell("promote", name, "current", "--to", "staging")
@@ -162,7 +187,8 @@ def test_a_later_run_of_the_same_model_was_rejected(project, tell, *, name, mlfl
     run = next(run for run in kept_runs(project.config) if run.model.digest == digest_in(project))
     later = run.model_copy(update={"uid": "later", "started_at": run.started_at + timedelta(hours=1)})
     kept = kept_evaluation(project.config, run.uid)
-    gate = kept.gate.model_copy(update={"verdict": GateVerdict.REJECTED})
+    checks = [check.model_copy(update={"note": "judged later"}) for check in kept.gate.checks]
+    gate = kept.gate.model_copy(update={"verdict": GateVerdict.REJECTED, "checks": tuple(checks)})
     evaluation = kept.model_copy(update={"uid": "later", "gate": gate})
     keep_run(project.config, later, evaluation=evaluation, report="")
     project.set({"training.enable_mlflow": mlflow})
@@ -171,6 +197,8 @@ def test_a_later_run_of_the_same_model_was_rejected(project, tell, *, name, mlfl
     assert error["got"].startswith("gate: it was rejected")
     digest = digest_in(project)
     assert {one["gate"] for one in tell("models", name)[1] if one["digest"] == digest} == {"rejected"}
+    forced = tell(*words(name, "current", "staging"), "--force", "--reason", "for its numbers")[1]
+    assert forced["checks"][0]["note"] == "judged later"
 
 
 def test_another_clone_rejected_the_same_model(project, tell, name):
@@ -397,6 +425,13 @@ def test_one_version_in_full(tell, name):
     ]
     assert lineage["params"]["max_depth"] == "12"
     assert tell("models", f"{name}/9")[0] == 5
+
+
+def test_a_version_of_another_clone_in_full(project, tell, name):
+    """The gate's checks are read from the store where this project's journal does not have them."""
+    shutil.rmtree(project.root / "logs/runs")
+    code, found = tell("models", f"{name}/2")
+    assert (code, found["checks"][0]["name"], found["checks"][0]["passed"]) == (0, "rmse_threshold", True)
 
 
 def test_a_version_in_full_for_people(project, modelbook, name):

@@ -88,8 +88,9 @@ def _numbers(check: "GateCheck") -> tuple[str, ...]:
     value, lower, upper = (
         "" if number is None else format_number(number) for number in (check.value, check.lower, check.upper)
     )
-    limits = [f"at least {check.min:g}"] if check.min is not None else []
-    limits += [f"at most {check.max:g}"] if check.max is not None else []
+    least, most = ("above", "below") if check.kind == "change" else ("at least", "at most")
+    limits = [f"{least} {check.min:g}"] if check.min is not None else []
+    limits += [f"{most} {check.max:g}"] if check.max is not None else []
     verdict = {True: "passed", False: "MISSED", None: "not judged"}[check.passed]
     return (check.name, value, " and ".join(limits), f"{lower} to {upper}" if lower else "", verdict)
 

@@ -15,7 +15,7 @@ from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.stored import verify_stored
 from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG
-from modelbook.tracking.journal import last_verdicts
+from modelbook.tracking.journal import last_judgements
 from modelbook.tracking.store import open_client, sqlite_path, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
@@ -37,6 +37,7 @@ class Candidate:
         local: The local registry's entry, where there is one.
         digest: The digest of its fitted state, as recorded.
         run_id: The run that made it.
+        judged_run_id: The last run that made the same model and was judged, where MLflow has one.
         verdicts: What the gate said: of the version, of the run that made it, and of the run that made the
             same model last, in the store and in the journal.
         run_tags: The tags of that run, where MLflow has them.
@@ -49,6 +50,7 @@ class Candidate:
     run_id: str | None
     verdicts: frozenset[GateVerdict]
     run_tags: Mapping[str, str] = field(default_factory=dict)
+    judged_run_id: str | None = None
 
     @property
     def verdict(self) -> GateVerdict:
@@ -83,6 +85,7 @@ def find_candidate(config: Config, name: str, version: str) -> Candidate:
             hint="`modelbook sync` delivers what waits, and `modelbook run` registers what the store lacks",
         )
     remote, run_tags, judged = _in_mlflow(config, name, number)
+    judged_tags = judged.data.tags if judged else {}
     known = local or next(
         (entry for entry in ModelRegistry(config).versions(name) if entry.mlflow_version == number), None
     )
@@ -90,8 +93,8 @@ def find_candidate(config: Config, name: str, version: str) -> Candidate:
     said = (
         remote.tags.get(GATE_TAG),
         run_tags.get(GATE_TAG),
-        judged,
-        last_verdicts(config).get(digest or ""),
+        judged_tags.get(GATE_TAG),
+        _judged_here(config, digest),
     )
     return Candidate(
         name=name,
@@ -99,6 +102,7 @@ def find_candidate(config: Config, name: str, version: str) -> Candidate:
         local=known,
         digest=digest,
         run_id=remote.run_id or None,
+        judged_run_id=judged.info.run_id if judged else None,
         verdicts=frozenset(_verdict(verdict) for verdict in said if verdict),
         run_tags=run_tags,
     )
@@ -154,7 +158,7 @@ def _verdict(text: str) -> GateVerdict:
 
 def _kept_here(config: Config, entry: ModelVersion) -> Candidate:
     digest = entry.model.digest if entry.model else None
-    verdict = last_verdicts(config).get(digest or "", entry.gate)
+    verdict = _judged_here(config, digest) or entry.gate
     return Candidate(
         name=entry.name,
         version=entry.version,
@@ -165,14 +169,19 @@ def _kept_here(config: Config, entry: ModelVersion) -> Candidate:
     )
 
 
+def _judged_here(config: Config, digest: str | None) -> GateVerdict | None:
+    said = last_judgements(config).get(digest or "")
+    return said.gate.verdict if said else None
+
+
 def _local_entry(config: Config, name: str, version: str) -> ModelVersion | None:
     return ModelRegistry(config).find(name, version) if is_local(version) else None
 
 
 def _in_mlflow(
     config: Config, name: str, number: str
-) -> "tuple[MLflowVersion, Mapping[str, str], str | None]":
-    """Return a version, the tags of its run, and the last verdict on its model, where the run is there."""
+) -> "tuple[MLflowVersion, Mapping[str, str], Run | None]":
+    """Return a version, the tags of its run, and the run of its model that was judged last, if any."""
     absent = NotFoundError(
         "there is no such version", where=f"{name}/{number}", hint=f"`modelbook models {name}` lists them"
     )
@@ -191,11 +200,11 @@ def _in_mlflow(
         return version, run.data.tags, _judged_last(client, run, version.tags.get(DIGEST_TAG, ""))
 
 
-def _judged_last(client: "MlflowClient", run: "Run", digest: str) -> str | None:
-    """Return the verdict on the last run of an experiment, of any clone, that made a model and was judged."""
+def _judged_last(client: "MlflowClient", run: "Run", digest: str) -> "Run | None":
+    """Return the last run of an experiment, of any clone, that made a model and was judged."""
     if not _DIGEST.fullmatch(digest):
         return None
     query = f"tags.`{DIGEST_TAG}` = '{digest}' and tags.`{GATE_TAG}` != 'none'"
     places, order = [run.info.experiment_id], ["attributes.start_time DESC"]
     found = client.search_runs(places, query, max_results=1, order_by=order)
-    return found[0].data.tags[GATE_TAG] if found else None
+    return found[0] if found else None

@@ -14,7 +14,7 @@ from modelbook.registry.reference import PRODUCTION, STAGING
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.absent import or_none
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
-from modelbook.tracking.journal import kept_runs, last_verdicts
+from modelbook.tracking.journal import kept_runs, last_judgements
 from modelbook.tracking.lifecycle import STAGE_TAG
 from modelbook.tracking.outbox import began, waiting_events
 from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
@@ -79,7 +79,7 @@ def list_versions(config: Config, name: str | None = None) -> list[VersionSummar
     remote = _in_mlflow_if_it_answers(config, sorted(names)) if config.training.enable_mlflow else []
     by_number = {(version.name, str(version.version)): version for version in remote}
     commits = {run.uid: run.lineage.code.commit for run in kept_runs(config)}
-    verdicts = last_verdicts(config)
+    verdicts = {digest: said.gate.verdict for digest, said in last_judgements(config).items()}
     known = [
         _merged(
             entry,

@@ -67,13 +67,13 @@ def kept_parent(config: Config, uid: str) -> str | None:
     return str(orjson.loads(path.read_bytes())["sweep_uid"]) if path.is_file() else None
 
 
-def last_verdicts(config: Config) -> dict[str, GateVerdict]:
+def last_judgements(config: Config) -> dict[str, EvaluationReport]:
     """Return what the gate said last of each model that it judged, by digest, whichever run made it."""
-    found: dict[str, GateVerdict] = {}
+    found: dict[str, EvaluationReport] = {}
     for run in reversed(kept_runs(config)):
         kept = kept_evaluation(config, run.uid)
         if kept is not None and kept.gate.verdict is not GateVerdict.NONE:
-            found[run.model.digest] = kept.gate.verdict
+            found[run.model.digest] = kept
     return found
 
 

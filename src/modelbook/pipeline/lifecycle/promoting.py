@@ -3,21 +3,20 @@
 import platform
 from typing import Literal
 
-from pydantic import ValidationError
-
 from modelbook.config import Config, ConfigLike, load_config
 from modelbook.errors import GateRejectedError, ModelbookError, ModelRefusedError, NotFoundError, UsageError
 from modelbook.logs import PipelineLogger, format_number
 from modelbook.pipeline import layout
+from modelbook.pipeline.lifecycle.judgement import find_judgement
 from modelbook.pipeline.recorded import CURRENT, RecordedRun, find_recorded
-from modelbook.records import EvaluationReport, GateCheck, GateVerdict, Record, RunMetadata, Stage
+from modelbook.records import GateCheck, GateVerdict, Record, RunMetadata, Stage
 from modelbook.registry.books import Standing
 from modelbook.registry.candidate import Candidate, find_candidate, verify_candidate
-from modelbook.registry.ledger import LedgerEntry, Mover, former_versions
+from modelbook.registry.ledger import Aliases, LedgerEntry, Mover, former_versions
 from modelbook.registry.promotion import Move, open_lifecycle
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.held import read_run
-from modelbook.tracking.journal import EVALUATION_FILE, kept_evaluation
+from modelbook.tracking.journal import kept_runs
 from modelbook.tracking.lineage import PATCH_FILE, PATCH_TAG, user_name
 
 _STAGES: dict[str, Literal["Staging", "Production"]] = {"staging": "Staging", "production": "Production"}
@@ -100,15 +99,17 @@ def promote(
     candidate = find_candidate(settings, name, _resolved(settings, name, version))
     with open_lifecycle(settings, name) as lifecycle:
         standing = lifecycle.standing
-        if candidate.version == getattr(standing.aliases, to):
+        if _is_there(candidate, standing, to):
             return _unchanged(candidate, _STAGES[to])
-        _refuse_demotion(candidate, standing)
+        if to == "staging":
+            _refuse_demotion(candidate, standing)
         run, case = _examine(settings, candidate, standing)
         if to == "production":
             _challenge(settings, candidate, run, standing=standing, case=case)
         if case.objections and not is_forced:
             raise _refused(case, candidate)
-        move = _move(candidate, run, case, stage=_STAGES[to], reason=reason)
+        commit = run.metadata.lineage.code.commit if run else _commit(settings, candidate)
+        move = _move(candidate, commit, case, stage=_STAGES[to], reason=reason)
         return _promotion(lifecycle.move(move), case)
 
 
@@ -137,7 +138,9 @@ def roll_back(config: ConfigLike, name: str, *, reason: str | None = None) -> Pr
         candidate = find_candidate(settings, name, _before(name, standing))
         verify_candidate(settings, candidate)
         case = _Case()
-        move = _move(candidate, None, case, stage="Production", reason=reason, action="rollback")
+        case.checks += _checks(settings, candidate)
+        commit = _commit(settings, candidate)
+        move = _move(candidate, commit, case, stage="Production", reason=reason, action="rollback")
         return _promotion(lifecycle.move(move), case)
 
 
@@ -170,6 +173,13 @@ def _checked_reason(reason: str | None, *, is_forced: bool) -> str | None:
     return text
 
 
+def _is_there(candidate: Candidate, standing: Standing, to: str) -> bool:
+    """Return whether a version is where it is to go, by the ledger's word too unless that is in doubt."""
+    said = standing.entries[-1].after if standing.entries else Aliases()
+    places = [getattr(standing.aliases, to), *([] if standing.doubts else [getattr(said, to)])]
+    return all(place == candidate.version for place in places)
+
+
 def _refuse_demotion(candidate: Candidate, standing: Standing) -> None:
     if candidate.version == standing.aliases.production:
         raise UsageError(
@@ -186,8 +196,7 @@ def _examine(config: Config, candidate: Candidate, standing: Standing) -> tuple[
     if candidate.verdict is not GateVerdict.PASSED:
         is_rejected = candidate.verdict is GateVerdict.REJECTED
         case.objections.append(f"gate: {'it was rejected' if is_rejected else 'it was never judged'}")
-    evaluation = _evaluation(config, candidate)
-    case.checks += evaluation.gate.checks if evaluation else ()
+    case.checks += _checks(config, candidate)
     run = None
     try:
         verify_candidate(config, candidate)
@@ -208,17 +217,10 @@ def _recorded(config: Config, candidate: Candidate) -> RecordedRun | None:
         return None
 
 
-def _evaluation(config: Config, candidate: Candidate) -> EvaluationReport | None:
-    uid = candidate.local.uid if candidate.local else None
-    if uid and (kept := kept_evaluation(config, uid)):
-        return kept
-    if not config.training.enable_mlflow or candidate.run_id is None:
-        return None
-    held = read_run(config, candidate.run_id, names={EVALUATION_FILE})
-    try:
-        return EvaluationReport.model_validate_json(held.files[EVALUATION_FILE]) if held else None
-    except (KeyError, ValidationError):
-        return None
+def _checks(config: Config, candidate: Candidate) -> tuple[GateCheck, ...]:
+    run_ids = (candidate.judged_run_id, candidate.run_id)
+    found = find_judgement(config, candidate.digest, run_ids, verdict=candidate.verdict)
+    return found.gate.checks if found else ()
 
 
 def _lack(config: Config, candidate: Candidate, run: RecordedRun | None) -> str | None:
@@ -239,6 +241,13 @@ def _lack(config: Config, candidate: Candidate, run: RecordedRun | None) -> str 
     return None
 
 
+def _commit(config: Config, candidate: Candidate) -> str | None:
+    """Return the commit that a version was made from, by its run's tags or by the journal."""
+    uid = candidate.local.uid if candidate.local else None
+    kept = (run.lineage.code.commit for run in kept_runs(config) if run.uid == uid)
+    return candidate.run_tags.get(_COMMIT_TAG) or next(kept, None)
+
+
 def _has_file(config: Config, candidate: Candidate, name: str) -> bool:
     held = read_run(config, candidate.run_id, names={name}) if candidate.run_id else None
     return held is not None and name in held.files
@@ -248,7 +257,7 @@ def _challenge(
     config: Config, candidate: Candidate, run: RecordedRun | None, *, standing: Standing, case: _Case
 ) -> None:
     """Hold a version against the one in production, if there is one."""
-    champion = standing.aliases.production
+    champion = _champion(candidate, standing)
     if champion is None:
         case.notes.append("no version is in production yet: there is none to hold it against")
         return
@@ -265,6 +274,15 @@ def _challenge(
     case.notes += [contest.check.note] if contest.check.note else []
     if not contest.check.passed:
         case.objections.append(f"challenge: {_shortfall(contest.check)}")
+
+
+def _champion(candidate: Candidate, standing: Standing) -> str | None:
+    """Return the version in production; what the ledger says is, where the candidate got there past it."""
+    champion = standing.aliases.production
+    if champion != candidate.version:
+        return champion
+    said = standing.entries[-1].after.production if standing.entries else None
+    return said if said and standing.has(said) else None
 
 
 def _shortfall(check: GateCheck) -> str:
@@ -288,14 +306,13 @@ def _refused(case: _Case, candidate: Candidate) -> ModelbookError:
 
 def _move(
     candidate: Candidate,
-    run: RecordedRun | None,
+    commit: str | None,
     case: _Case,
     *,
     stage: Literal["Staging", "Production"],
     reason: str | None,
     action: Literal["promote", "rollback"] = "promote",
 ) -> Move:
-    commit = run.metadata.lineage.code.commit if run else candidate.run_tags.get(_COMMIT_TAG)
     return Move(
         who=Mover(user=user_name(), host=platform.node()),
         action=action,
@@ -341,6 +358,7 @@ def _unchanged(candidate: Candidate, stage: Stage) -> Promotion:
 
 def _promotion(entry: LedgerEntry, case: _Case) -> Promotion:
     before = entry.before.production if entry.stage == "Production" else entry.before.staging
+    before = None if before == entry.version else before
     return Promotion(
         name=entry.name,
         version=entry.version,

@@ -3,10 +3,10 @@
 from modelbook.config import ConfigLike, load_config
 from modelbook.errors import ModelRefusedError, NotFoundError
 from modelbook.logs import PipelineLogger
+from modelbook.pipeline.lifecycle.judgement import find_judgement
 from modelbook.pipeline.recorded import RecordedRun, find_recorded
 from modelbook.records import CodeState, DataVersion, Environment, GateCheck, InputColumn, Record
 from modelbook.registry.listing import VersionSummary, find_version
-from modelbook.tracking.journal import kept_evaluation
 
 
 class VersionLineage(Record):
@@ -68,10 +68,10 @@ def describe_version(config: ConfigLike, ref: str) -> VersionDetail:
         log.info(f"{error.what} ({error.where})")
     except ModelRefusedError as error:
         log.warning(str(error))
-    evaluation = kept_evaluation(settings, run.metadata.uid) if run else None
+    judgement = find_judgement(settings, summary.digest, [summary.run_id], verdict=summary.gate)
     return VersionDetail(
         summary=summary,
-        checks=evaluation.gate.checks if evaluation else (),
+        checks=judgement.gate.checks if judgement else (),
         lineage=_lineage(run) if run else None,
     )
 
