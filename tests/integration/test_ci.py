@@ -21,8 +21,12 @@ from modelbook.tracking.store import open_client
 WORKFLOW = ".github/workflows/modelbook.yml"
 EXPRESSION = re.compile(r"\$\{\{ ([\w.]+) \}\}")
 COMMENT = """
-const context = { repo: { owner: 'ada', repo: 'houses' }, issue: { number: 7 } };
-const github = { rest: { issues: { createComment: async (given) => console.log(JSON.stringify(given)) } } };
+const [base, head] = ['ada/houses', process.env.HEAD].map((full_name) => ({ repo: { full_name } }));
+const payload = { pull_request: { base, head } };
+const context = { repo: { owner: 'ada', repo: 'houses' }, issue: { number: 7 }, payload };
+const say = async (given) => console.log(JSON.stringify(given));
+const core = { summary: { addRaw: (text) => ({ write: () => say({ text }) }) } };
+const github = { rest: { issues: { createComment: say } } };
 (async () => { %s })();
 """
 
@@ -55,7 +59,9 @@ class Runner:
         self.folder = folder
         self.store = f"sqlite:///{upstream.root.parent}/server.db"
         self.said = ""
-        self.comments: list[dict[str, object]] = []
+        self.comments: list[dict[str, str]] = []
+        self.summaries: list[str] = []
+        self.head = "ada/houses"
 
     def run(self, event: str) -> list[str]:
         """Run the job on a fresh checkout, and return the names of its steps up to the one that failed."""
@@ -90,9 +96,12 @@ class Runner:
         if step["uses"].startswith("actions/github-script@"):
             if shutil.which("node") is None:
                 pytest.skip("node is not installed")
+            values = values | {"HEAD": self.head}
             done = self._call(["node", "-e", COMMENT % step["with"]["script"]], values)
             assert done.returncode == 0, done.stderr
-            self.comments.append(json.loads(done.stdout))
+            summary, *comments = map(json.loads, done.stdout.splitlines())
+            self.summaries.append(summary["text"])
+            self.comments += comments
         else:
             assert step["uses"] in {"actions/checkout@v6", "actions/setup-python@v6"}
         return True
@@ -123,6 +132,7 @@ def test_from_pull_request_to_production(runner, upstream):
     (comment,) = runner.comments
     assert (comment["owner"], comment["issue_number"]) == ("ada", 7)
     assert "There is nothing to hold it against yet." in comment["body"]
+    assert runner.summaries == [comment["body"]]
     assert production(runner) is None
 
     assert runner.run("push")[-1] == "Promote the model if it is better than production", runner.said
@@ -144,6 +154,14 @@ def test_from_pull_request_to_production(runner, upstream):
     upstream.commit()
     assert runner.run("push")[-2:] == ["Run the pipeline; a model that the gate rejects ends here", "FAILED"]
     assert production(runner) == "2"
+
+
+@pytest.mark.slow  # a job of five commands
+def test_a_fork_may_not_comment(runner):
+    """The table of a fork's pull request stands in the job's summary, and nobody is refused."""
+    runner.head = "grace/houses"
+    assert runner.run("pull_request")[-1] == "Comment the comparison on the pull request"
+    assert (len(runner.summaries), runner.comments) == (1, [])
 
 
 def test_what_it_calls(upstream):

@@ -37,8 +37,8 @@ _OUTER_NOTE = (
     "are recorded with their commit once the project has one: {command}"
 )
 _CI_NOTE = (
-    "the workflow needs a tracking server (secret MLFLOW_TRACKING_URI) and, for a table that is a file, a "
-    "DVC remote: .github/workflows/modelbook.yml says how"
+    "the workflow needs a tracking server (secret MLFLOW_TRACKING_URI), a gate (evaluation.thresholds) and, "
+    "for a table that is a file, a DVC remote: .github/workflows/modelbook.yml says how"
 )
 _OUTER_CI_NOTE = (
     "GitHub looks for workflows at the top of the repository: move .github there, and give its job "
