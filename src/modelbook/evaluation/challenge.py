@@ -12,6 +12,8 @@ from modelbook.evaluation.metrics import Label
 from modelbook.evaluation.resampling import paired_differences
 from modelbook.records import GateCheck
 
+LEAST_ROWS = 10
+
 _PROBABILITY = "probability_"
 
 
@@ -32,7 +34,8 @@ def challenge(
     Both are measured on the challenger's test rows. The challenger passes when the two-sided interval for
     the difference lies on the better side of zero as a whole: of challengers as good as the champion that
     lets some 2.5 % pass at the default level of 0.95, and never one that only looks better. With
-    `min_improvement` it has to lie beyond that share of the champion's value.
+    `min_improvement` it has to lie beyond that share of the champion's value. Below `LEAST_ROWS` rows nothing
+    is beyond chance: resamples of three rows would let one in eight equal challengers pass.
 
     Args:
         champion: What the version in production predicts for the challenger's test rows: `actual`,
@@ -56,7 +59,7 @@ def challenge(
         UsageError: The tables are not about the same rows, or do not fit the classes.
 
     Example:
-        >>> rows = pd.DataFrame({"actual": [1.0, 2.0, 3.0, 5.0], "predicted": [2.0, 4.0, 5.0, 6.0]})
+        >>> rows = pd.DataFrame({"actual": [1.0, 2.0, 3.0, 5.0] * 3, "predicted": [2.0, 4.0, 5.0, 6.0] * 3})
         >>> better = rows.assign(predicted=rows["actual"] + 0.5)
         >>> check = challenge(rows, better, PromotionConfig(), task="regression")
         >>> check.name, check.passed, check.upper < 0
@@ -137,7 +140,7 @@ def _check(
         value=found.difference if found else None,
         min=least,
         max=most,
-        passed=found is not None and _is_beyond(found, least, most),
+        passed=found is not None and rows >= LEAST_ROWS and _is_beyond(found, least, most),
         rows=rows,
         baseline=found.first if found else None,
         lower=found.lower if found else None,
@@ -158,6 +161,8 @@ def _is_beyond(found: Difference, least: float | None, most: float | None) -> bo
 def _note(found: Difference | None, rows: int, rows_trained_on: int | None) -> str | None:
     if found is None:
         return "the metric is not defined for these rows and predictions"
+    if rows < LEAST_ROWS:
+        return f"{rows} rows are too few to tell better from lucky: it takes {LEAST_ROWS}"
     if rows_trained_on is None:
         return "it is not known how many of these rows the version in production was trained on"
     if rows_trained_on:

@@ -56,6 +56,15 @@ def test_a_challenger_that_is_not_better_fails(champion, share):
     assert challenge(champion, closer(champion, share), SETTINGS, task="regression").passed is False
 
 
+@pytest.mark.parametrize(("rows", "passed"), [(1, False), (9, False), (10, True)])
+def test_a_handful_of_rows(champion, rows, passed):
+    """One that is better by far is not told from a lucky one by fewer than ten rows, which is said."""
+    few = champion.head(rows)
+    check = challenge(few, closer(few, 0.9), SETTINGS, task="regression")
+    assert check.passed is passed
+    assert (check.note == f"{rows} rows are too few to tell better from lucky: it takes 10") is not passed
+
+
 def test_a_metric_of_which_more_is_better(champion):
     """R² has to rise: its interval lies above the limit."""
     settings = PromotionConfig(metric="r2_score")
