@@ -98,7 +98,7 @@ def smoke_test(config: Config, record: ModelRecord) -> Iterator[SmokeTest]:
         folder = Path(name)
         write_whole(folder / _RECORD, record.to_bytes())
         pl.read_parquet(config.path(layout.TEST), columns=inputs)[positions].write_parquet(folder / _ASKED)
-        process = _start(folder, config.path(layout.MODELS))
+        process = _start(folder, config)
         try:
             yield SmokeTest(process, folder, recorded.iloc[positions])
         finally:
@@ -106,11 +106,12 @@ def smoke_test(config: Config, record: ModelRecord) -> Iterator[SmokeTest]:
             process.communicate()
 
 
-def _start(folder: Path, package: Path) -> "subprocess.Popen[str]":
+def _start(folder: Path, config: Config) -> "subprocess.Popen[str]":
+    package = config.path(layout.MODELS).absolute()
     return subprocess.Popen(  # noqa: S603 (a list, never a shell)
-        [sys.executable, "-P", "-m", "modelbook.pipeline.smoke", str(package.absolute())],
+        [sys.executable, "-P", "-m", "modelbook.pipeline.smoke", str(package)],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
+        env=_environ(config.path(".").resolve()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -118,6 +119,14 @@ def _start(folder: Path, package: Path) -> "subprocess.Popen[str]":
         encoding="utf-8",
         errors="replace",
     )
+
+
+def _environ(root: Path) -> dict[str, str]:
+    """Return the environment without a tracking server, and with nothing of the project on Python's path."""
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    paths = kept.pop("PYTHONPATH", "").split(os.pathsep)
+    others = [path for path in paths if path and not Path(path).resolve().is_relative_to(root)]
+    return kept | {"PYTHONPATH": os.pathsep.join(others)} if others else kept
 
 
 def largest_difference(recorded: pd.DataFrame, answered: pd.DataFrame) -> float:

@@ -1,5 +1,6 @@
 """The packaged model in a process of its own."""
 
+import os
 import shutil
 import subprocess
 
@@ -9,6 +10,20 @@ import pytest
 
 from modelbook.pipeline import smoke
 from modelbook.pipeline.smoke import largest_difference, smoke_test
+
+
+def test_nothing_of_the_project_is_on_its_path(tmp_path, monkeypatch):
+    """What PYTHONPATH names of the project is left out, what lies elsewhere stays, and no server is known."""
+    root = tmp_path / "houses"
+    (root / "lib").mkdir(parents=True)
+    elsewhere = str(tmp_path / "elsewhere")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), elsewhere, str(root / "lib")]))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
+    environ = smoke._environ(root)
+    assert environ["PYTHONPATH"] == elsewhere
+    assert "MLFLOW_TRACKING_URI" not in environ
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    assert "PYTHONPATH" not in smoke._environ(root)
 
 
 def checked(project, **options):
