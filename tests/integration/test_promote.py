@@ -340,6 +340,15 @@ def test_from_production_to_staging(tell, name):
     assert (code, error["what"]) == (2, "the version is in production")
 
 
+def test_a_run_mends_what_was_cut_off(project, name):
+    """Also one that finds everything done takes away what a killed promotion left."""
+    intent = project.root / f"models/model_registry/{name}/intent"
+    intent.parent.mkdir(exist_ok=True)
+    intent.write_text("{}")
+    project.run()
+    assert not intent.exists()
+
+
 def test_with_the_server_away(project, tell, *, name, free_port):
     """Promotion and rollback say so and change nothing (exit 7); history shows the project's copy."""
     tell("promote", name, "1", "--to", "production")

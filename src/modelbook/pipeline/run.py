@@ -30,6 +30,7 @@ from modelbook.records import (
     StageResult,
     StageStatus,
 )
+from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.lineage import command_line
 from modelbook.tracking.outbox import outbox_of
@@ -109,6 +110,7 @@ def run_pipeline(
         if warning := old_file_store(config):
             log.warning(warning)
         check_project(config, use_dvc=use_dvc)
+        mend_interrupted(config)
         is_away = deliver_waiting(config, log, is_project_held=True)
         if use_dvc:
             mend_lock(root)
