@@ -76,17 +76,16 @@ def _past_modelbook(name: str, standing: Standing) -> Iterator[Finding]:
 
 def _mended(config: Config, name: str) -> Iterator[Finding]:
     """Bring the project in line with the store, and say what that took."""
-    before = ModelRegistry(config).versions(name)
+    before = {version.version: version.stage for version in ModelRegistry(config).versions(name)}
     try:
         said = bring_in_line(config, name)
     except ModelbookError as error:
         yield failed("registries", error)
         return
-    changed = zip(before, ModelRegistry(config).versions(name), strict=True)
     said += [
-        f"{one.name} {one.version} was {one.stage} in registry.json and is {other.stage}"
-        for one, other in changed
-        if one.stage != other.stage
+        f"{name} {version.version} was {before[version.version]} in registry.json and is {version.stage}"
+        for version in ModelRegistry(config).versions(name)
+        if before.get(version.version, version.stage) != version.stage
     ]
     for line in said:
         yield well("registries", f"mended: {line}")
