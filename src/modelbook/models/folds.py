@@ -1,5 +1,6 @@
 """The folds of training rows, made as the split of training and test rows was."""
 
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -27,8 +28,8 @@ def folds(
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the row numbers of training and held-out rows of each fold.
 
-    Classification keeps the classes' shares, unless rows are kept together by group or in the order of time,
-    or a class has fewer rows than there are folds. Rows of one time are never on both sides.
+    Classification keeps the classes' shares, as far as classes of few rows allow, unless rows are kept
+    together by group or in the order of time. Rows of one time are never on both sides.
 
     Args:
         config: The settings.
@@ -36,13 +37,27 @@ def folds(
         y: The target, `(n_rows,)`.
         count: The number of folds; None takes `training.cv_folds`.
         where: The setting that the number is from, for errors; None where fewer folds do as well, which are
-            then as many as rows, groups or times allow.
+            then as many as rows, groups, times and classes allow.
 
     Raises:
-        DataInvalidError: There are too few rows, groups or times for the folds.
+        DataInvalidError: There are too few rows, groups or times for the folds, or the training rows of a
+            fold have one class only.
         UsageError: The column that the split goes by is not in X.
     """
-    count, seed = count or config.training.cv_folds, config.training.seed
+    made = 0
+    for train, held in _divided(config, X, y, count=count or config.training.cv_folds, where=where):
+        if config.project.task == "regression" or len(np.unique(y[train])) > 1:
+            made += 1
+            yield train, held
+        elif where is not None:
+            raise _one_class(where)
+    if not made:
+        raise _one_class(where)
+
+
+def _divided(
+    config: Config, X: pd.DataFrame, y: Array, *, count: int, where: str | None
+) -> Iterator[tuple[Array, Array]]:
     if config.split.method == "group":
         groups = pd.factorize(_split_column(config, X))[0]
         count = _possible(count, len(np.unique(groups)), f"groups in {config.split.column}", where=where)
@@ -51,9 +66,17 @@ def folds(
         yield from _in_time(_split_column(config, X), count, where=where)
     else:
         count = _possible(count, len(y), "rows", where=where)
-        has_strata = config.project.task == "classification" and _rarest(y) >= count
-        made = (StratifiedKFold if has_strata else KFold)(count, shuffle=True, random_state=seed)
-        yield from made.split(X, y)
+        yield from _drawn(config, y, count)
+
+
+def _drawn(config: Config, y: Array, count: int) -> list[tuple[Array, Array]]:
+    """Return folds drawn by `training.seed`, classes in their shares where one has a row for each fold."""
+    is_classes = config.project.task == "classification"
+    has_strata = is_classes and np.unique(y, return_counts=True)[1].max() >= count
+    kind = StratifiedKFold if has_strata else KFold
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        return list(kind(count, shuffle=True, random_state=config.training.seed).split(y, y))
 
 
 def _in_time(column: pd.Series, count: int, *, where: str | None) -> Iterator[tuple[Array, Array]]:
@@ -68,8 +91,13 @@ def _in_time(column: pd.Series, count: int, *, where: str | None) -> Iterator[tu
         yield order[:start], order[start:end]
 
 
-def _rarest(y: Array) -> int:
-    return int(np.unique(y, return_counts=True)[1].min())
+def _one_class(where: str | None) -> DataInvalidError:
+    return DataInvalidError(
+        "the training rows of a fold have one class only, so there is nothing to tell apart",
+        where=where,
+        expected="at least two classes beside the rows of each fold",
+        hint="bring more rows of the other classes",
+    )
 
 
 def _possible(count: int, most: int, what: str, *, where: str | None, fewest: int = 2) -> int:

@@ -25,12 +25,35 @@ def test_folds_by_group_keep_groups_together_and_folds_by_time_look_ahead(settin
 
 @pytest.mark.parametrize("method", ["random", "stratified"])
 def test_a_class_too_rare_for_every_fold(settings, table, *, method):
-    """Folds are drawn without regard to classes where one has fewer rows than there are folds."""
+    """Its rows are in as many folds as they can be, and the other classes keep their shares."""
     config = settings(task="classification", split={"method": method}, training={"cv_folds": 3})
     y = np.array(["a"] * 88 + ["b"] * 2)
     held = [test for _, test in folds(config, raw(table), y)]
     assert [len(test) for test in held] == [30, 30, 30]
     assert sorted(np.concatenate(held)) == list(range(90))
+    assert sorted((y[test] == "b").sum() for test in held) == [0, 1, 1]
+
+
+def test_classes_of_fewer_rows_than_folds(settings, table):
+    """Where each class has fewer rows than there are folds, they are drawn without regard to classes."""
+    config = settings(task="classification", training={"cv_folds": 4})
+    y = np.arange(90) // 3
+    assert len(list(folds(config, raw(table), y))) == 4
+
+
+def test_a_fold_without_two_classes(settings, table):
+    """One that was asked for is an error; one that was not is left out, unless it is the last."""
+    y = np.array(["a"] * 89 + ["b"])
+    config = settings(task="classification", training={"cv_folds": 3})
+    with pytest.raises(DataInvalidError, match="one class only") as caught:
+        list(folds(config, raw(table), y))
+    assert caught.value.where == "training.cv_folds"
+    made = list(folds(config, raw(table), y, where=None))
+    assert len(made) == 2
+    assert all("b" in y[train] for train, _ in made)
+    late = settings(task="classification", split={"method": "time", "column": "group"})
+    with pytest.raises(DataInvalidError, match="one class only"):
+        list(folds(late, raw(table), y, count=4, where=None))
 
 
 def test_folds_in_time_are_those_of_its_order(settings, table):
