@@ -54,10 +54,10 @@ def open_served(folder: Path, *, processes: int) -> Runtime:
     return PooledRuntime(folder, manifest, processes=processes)
 
 
-def close_runtime(runtime: Runtime) -> None:
-    """Let a model that answers no more hold no process."""
+def close_runtime(runtime: Runtime, *, is_at_once: bool = False) -> None:
+    """Let a model that answers no more hold no process; what is under way is completed, or not."""
     if isinstance(runtime, PooledRuntime):
-        runtime.close()
+        runtime.close(is_at_once=is_at_once)
 
 
 class PooledRuntime:
@@ -82,6 +82,7 @@ class PooledRuntime:
         self.golden = read_golden(folder)
         self._folder = folder
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
+        self._at_work: set[_Process] = set()
         self._is_closed = threading.Event()
         for process in _started(folder, processes):
             self._idle.put(process)
@@ -99,6 +100,7 @@ class PooledRuntime:
     def predict_until(self, until: float, rows: Rows, *, with_probabilities: bool = False) -> Answer:
         """Return what the model says of rows, or end it at a time of `time.monotonic`."""
         process = self._take(until)
+        self._at_work.add(process)
         try:
             kind, content = process.ask((dict(rows), with_probabilities), until)
         except _GoneError as error:
@@ -107,17 +109,22 @@ class PooledRuntime:
         except BaseException:  # it may have answered in part: nobody can ask it again
             self._replace(process)
             raise
+        finally:
+            self._at_work.discard(process)
         self._take_back(process)
         if kind != ANSWER:
             raise ERRORS[kind](**content)
         return Answer(*content)
 
-    def close(self) -> None:
-        """End every process; those at work end when they have answered."""
+    def close(self, *, is_at_once: bool = False) -> None:
+        """End every process; those at work end when they have answered, or at once."""
         self._is_closed.set()
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().end()
+        if is_at_once:
+            for process in tuple(self._at_work):
+                process.kill()
 
     def _take(self, until: float) -> "_Process":
         """Return a process that is alive; one that died while it had nothing to do costs nobody an answer."""
@@ -208,6 +215,10 @@ class _Process:
             except OSError as error:
                 raise _GoneError from error
             return self._receive(until)
+
+    def kill(self) -> None:
+        """Let whoever waits for the process see that it is gone."""
+        self._process.kill()
 
     def end(self) -> None:
         """End the process at once."""

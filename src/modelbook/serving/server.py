@@ -115,7 +115,7 @@ class Following:
         finally:
             self._follower.stop()
             if (serving := self._current.serving) is not None:
-                close_runtime(serving.runtime)
+                close_runtime(serving.runtime, is_at_once=True)
 
 
 def _run(worker: Worker, door: socket.socket, *, workers: int) -> None:

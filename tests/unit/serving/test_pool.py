@@ -216,6 +216,18 @@ def test_a_closed_pool_leaves_no_process(pool) -> None:
             os.kill(pid, 0)
 
 
+def test_a_pool_that_is_closed_at_once_waits_for_nobody(pool) -> None:
+    """A server that ends takes with it what is under way, whatever holds that up."""
+    opened = pool()
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(ask, opened, "sleep", 60)
+        while not opened._at_work:
+            time.sleep(0.01)
+        opened.close(is_at_once=True)
+        with pytest.raises(ModelbookError, match="ended"):
+            slow.result(10)
+
+
 def test_a_model_that_cannot_be_opened_is_refused(tmp_path, monkeypatch) -> None:
     """What the process says is what is raised here."""
     monkeypatch.setattr(pooling, "read_golden", lambda _: None)

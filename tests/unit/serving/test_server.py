@@ -25,7 +25,7 @@ def test_the_second_of_two_servers_is_refused():
 def test_a_server_that_ends_leaves_no_process_of_its_model(monkeypatch):
     """What answered last is closed with the application, as versions before it were."""
     closed = []
-    monkeypatch.setattr(server, "close_runtime", closed.append)
+    monkeypatch.setattr(server, "close_runtime", lambda runtime, **how: closed.append((runtime, how)))
     monkeypatch.setattr(server, "leave_well", lambda _: None)
     current = Current()
     current.swap(Serving("the runtime", "houses", "3"))
@@ -35,4 +35,4 @@ def test_a_server_that_ends_leaves_no_process_of_its_model(monkeypatch):
 
     follower = SimpleNamespace(look=lambda: None, start=lambda: None, stop=lambda: None)
     asyncio.run(Following(app, current, follower)({"type": "lifespan"}, None, None))
-    assert closed == ["the runtime"]
+    assert closed == [("the runtime", {"is_at_once": True})]
