@@ -282,8 +282,9 @@ def memory_bytes(pid):
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 
-SLOW = '''"""An estimator of the user's own that takes its time."""
+SLOW = '''"""An estimator of the user's own that takes its time, and for a house of 777 rooms all of it."""
 
+import itertools
 import time
 
 import numpy as np
@@ -296,20 +297,45 @@ class Slow(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X):
+        if (np.asarray(X) == 777).any():
+            sum(itertools.repeat(0))  # which lets no other thread have the interpreter
         time.sleep(0.25)
         return np.full(len(X), self.mean_)
 '''
 
 
-def test_the_end_of_a_slow_model(new_project, serve_model, *, free_port, tmp_path, say):
-    """A server of a model with code of its own is told to end: all 20 requests under way are completed."""
-    project = new_project.copy(tmp_path / "houses")
+@pytest.fixture(scope="module")
+def slow_model(new_project, tmp_path_factory):
+    """A project whose model has code of its own."""
+    project = new_project.copy(tmp_path_factory.mktemp("slow") / "houses")
     project.write("features.py", SLOW)
     project.set({"model.algorithm": "Slow", "model.hyperparameters.Slow": "{}"})
     project.set({"evaluation.thresholds": "{}", "serving.model_processes": "2"})
+    project.set({"features.numeric.scale": "none"})
     project.commit()
     project.run()
-    with serve_model(project, port=free_port) as server, ThreadPoolExecutor(20) as pool:
+    return project
+
+
+def test_a_model_that_hangs_while_its_server_ends(slow_model, serve_model, *, free_port, say):
+    """What holds its interpreter keeps no server from ending in time, and does not outlive it."""
+    with serve_model(slow_model, port=free_port) as server, ThreadPoolExecutor(1) as pool:
+        server.await_state(version="1", status="ready")
+        children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+        models = [int(pid) for path in children for pid in path.read_text().split()]
+        pool.submit(server.predict, HOUSE | {"rooms": 777})
+        time.sleep(1)
+        begun = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait(12) == 0
+        say(f"gone after {time.monotonic() - begun:.1f} s, {len(models)} processes of the model with it")
+        assert len(models) == 2
+        assert not [pid for pid in models if Path(f"/proc/{pid}").exists()]
+
+
+def test_the_end_of_a_slow_model(slow_model, serve_model, *, free_port, say):
+    """A server of a model with code of its own is told to end: all 20 requests under way are completed."""
+    with serve_model(slow_model, port=free_port) as server, ThreadPoolExecutor(20) as pool:
         assert server.await_state(version="1", status="ready")["kind"] == "reference"
         under_way = [pool.submit(server.predict, HOUSE) for _ in range(20)]
         time.sleep(0.5)
