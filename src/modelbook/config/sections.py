@@ -1,11 +1,12 @@
 """One frozen model for each section of config.yaml; unknown keys are refused."""
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Task = Literal["regression", "classification"]
 ColumnType = Literal["float", "integer", "boolean", "string", "datetime"]
@@ -42,6 +43,8 @@ MetricName = Literal[
     "roc_auc",
     "log_loss",
 ]
+
+_MODEL_NAME = re.compile(r"\w(?:[\w .'-]*\w)?")
 
 
 class Section(BaseModel):
@@ -256,12 +259,20 @@ class TrackingConfig(Section):
     Attributes:
         uri: MLflow's tracking store; None is `logs/mlflow.db`. MLFLOW_TRACKING_URI wins over it.
         experiment: The experiment that runs are recorded under.
-        model_name: The name that models are registered under.
+        model_name: The name that models are registered under; commands, MLflow and a folder call them by it.
     """
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "modelbook"
-    model_name: Annotated[str, Field(min_length=1, pattern="^[^/:]+$")] = "model"
+    model_name: str = "model"
+
+    @field_validator("model_name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not _MODEL_NAME.fullmatch(value):
+            signs = "letters, digits and _, with blanks, dots, hyphens and ' between them"
+            raise ValueError(f"a model's name has {signs}, got {value!r:.60}")
+        return value
 
 
 def _own_copy(source: str) -> str:
