@@ -210,14 +210,19 @@ def test_runs_are_listed_sorted_and_filtered(config):
         with MLflowTracker(config) as tracker:
             tracker.start_run(f"run {number}", started_at=BEGAN + timedelta(minutes=number))
             tracker.log_params({"depth": number})
-            tracker.log_metrics({"test_rmse": [2.0, 3.0, 1.0][number]})
+            tracker.log_metrics({"test_rmse": [2.0, 3.0, 1.0][number], "val loss": number / 2})
     assert [run.run_name for run in list_runs(config)] == ["run 2", "run 1", "run 0"]
     by_error = list_runs(config, sort="metrics.test_rmse", limit=2)
     assert [run.run_name for run in by_error] == ["run 2", "run 0"]
+    for quoted in ("`val loss`", '"val loss"', "'val loss'"):
+        assert list_runs(config, sort=f"metrics.{quoted} DESC", limit=1)[0].run_name == "run 2"
+        assert list_runs(config, sort=f"metric.{quoted}", limit=1)[0].run_name == "run 0"
+    with pytest.raises(UsageError, match=r"no run has params\.a b"):
+        list_runs(config, sort="params.`a b`")
     (found,) = list_runs(config, query="params.depth = '1'")
     assert (found.run_name, found.metrics, found.started_at) == (
         "run 1",
-        {"test_rmse": 3.0},
+        {"test_rmse": 3.0, "val loss": 0.5},
         BEGAN + timedelta(minutes=1),
     )
     assert find_run(config, found.run_id[:10]) == find_run(config, found.uid) == found

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelbook.config import Config
 from modelbook.errors import NotFoundError, StoreAwayError, TrackingStoreError, UsageError
@@ -26,7 +26,7 @@ _ALIKE = 6  # enough to say that a short name is not unique, and to name some
 _ID = re.compile("[0-9A-Za-z-]+")
 _NO_TRIALS = f"tags.`{PARENT_UID_TAG}` IS NULL"
 _NEWEST_FIRST = "attributes.start_time DESC"
-_SORTED_BY = frozenset({"metrics", "params"})
+_ORDER = re.compile(r"""(metric|param)s?\.([`"']?)(.+?)\2(?:\s+(?i:asc|(desc)))?""")
 _LOG = PipelineLogger("runs")
 
 
@@ -56,6 +56,7 @@ def list_runs(
     """
     if not config.training.enable_mlflow:
         return _journal_runs(config, sort=sort, query=query, has_trials=has_trials)[:limit]
+    order = _order(sort)
     try:
         wanted = query or ("" if has_trials else _NO_TRIALS)
         found = _stored_runs(config, sort=sort, query=wanted, limit=limit)
@@ -68,9 +69,9 @@ def list_runs(
         _LOG.warning(f"runs that wait in the outbox cannot be filtered and are left out: {len(waiting)}")
     elif waiting:
         found = _merged(found + _stored_parts(config, waiting, found), waiting)
-        is_known_order = not sort or sort.partition(".")[0] in _SORTED_BY
-        found = _sorted(found, sort or "") if is_known_order else found
-    _refuse_unknown_order(found, sort)
+        found = _sorted(found, order) if order or not sort else found
+    if order:
+        _refuse_unknown_order(found, order)
     return found[:limit]
 
 
@@ -201,15 +202,24 @@ def _known_here(
     return _journal_runs(config, sort=sort, has_trials=has_trials)
 
 
-def _refuse_unknown_order(runs: list[RunSummary], sort: str | None) -> None:
+class _Order(NamedTuple):
+    kind: str
+    name: str
+    is_descending: bool
+
+
+def _order(sort: str | None) -> _Order | None:
+    """Return the metric or the parameter that runs are ordered by; None for what only MLflow orders by."""
+    found = _ORDER.fullmatch(sort or "")
+    return _Order(f"{found[1]}s", found[3], found[4] is not None) if found else None
+
+
+def _refuse_unknown_order(runs: list[RunSummary], order: _Order) -> None:
     """Refuse to order by what no run has: MLflow would give them in any order and say nothing."""
-    kind, _, rest = (sort or "").partition(".")
-    name = rest.partition(" ")[0].strip("`")
-    if not runs or kind not in {"metrics", "params"}:
-        return
-    known = sorted({key for run in runs for key in getattr(run, kind)})
-    if name not in known:
-        raise UsageError(f"no run has {kind}.{name}", expected=", ".join(f"{kind}.{key}" for key in known))
+    known = sorted({key for run in runs for key in getattr(run, order.kind)})
+    if runs and order.name not in known:
+        expected = ", ".join(f"{order.kind}.{key}" for key in known)
+        raise UsageError(f"no run has {order.kind}.{order.name}", expected=expected)
 
 
 def _journal_runs(
@@ -222,20 +232,20 @@ def _journal_runs(
         )
     kept = [kept_summary(config, run) for run in journal.kept_runs(config)]
     runs = [run for run in kept if has_trials or run.parent_uid is None]
-    if sort and sort.partition(".")[0] not in _SORTED_BY:
+    order = _order(sort)
+    if sort and order is None:
         raise UsageError("runs are sorted by metrics.NAME or params.NAME", got=sort)
-    return _sorted(runs, sort or "")
+    return _sorted(runs, order)
 
 
-def _sorted(runs: list[RunSummary], sort: str) -> list[RunSummary]:
+def _sorted(runs: list[RunSummary], order: _Order | None) -> list[RunSummary]:
     """Return runs ordered by a metric or a parameter, those without it last, and else the newest first."""
-    kind, _, rest = sort.partition(".")
-    name, _, direction = rest.partition(" ")
     runs = sorted(runs, key=lambda run: run.started_at, reverse=True)
-    if kind not in _SORTED_BY:
+    if order is None:
         return runs
+    kind, name, is_descending = order
     known = [run for run in runs if name in getattr(run, kind)]
-    known.sort(key=lambda run: getattr(run, kind)[name], reverse=direction.strip().upper() == "DESC")
+    known.sort(key=lambda run: getattr(run, kind)[name], reverse=is_descending)
     return known + [run for run in runs if name not in getattr(run, kind)]
 
 

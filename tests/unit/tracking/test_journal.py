@@ -111,14 +111,17 @@ def test_runs_without_mlflow(config: Config, enter):
         ("metrics.test_rmse DESC", "cba"),
         ("metrics.test_rmse desc", "cba"),
         ("params.algorithm", "abc"),
+        ("metrics.`val loss`", "acb"),
+        ('metrics."val loss" DESC', "cab"),
+        ("metric.test_rmse", "bca"),
         ("metrics.nothing DESC", "cba"),
     ],
 )
 def test_sorted_runs(config: Config, enter, sort: str, *, expected: str):
     """Runs are sorted by a metric or a parameter; those without it come last, the latest first."""
-    enter("a", hours=1, metrics={}, params={"algorithm": "lasso"})
+    enter("a", hours=1, metrics={"val loss": 1.0}, params={"algorithm": "lasso"})
     enter("b", hours=2, metrics={"test_rmse": 1.0}, params={"algorithm": "ridge"})
-    enter("c", hours=3, metrics={"test_rmse": 2.0}, params={})
+    enter("c", hours=3, metrics={"test_rmse": 2.0, "val loss": 2.0}, params={})
     assert "".join(run.run_id for run in list_runs(config, sort=sort)) == expected
 
 
