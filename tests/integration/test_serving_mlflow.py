@@ -9,7 +9,9 @@ import time
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
 
+import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import requests
 
@@ -49,10 +51,9 @@ def await_answer(url, server, timeout_s=60):
     pytest.fail("a server did not start")
 
 
-@pytest.fixture(scope="module")
-def servers(finished_project, tmp_path_factory):
-    """Return the addresses of MLflow's server and of ours, both of which serve the same version."""
-    project = finished_project.copy(tmp_path_factory.mktemp("served") / "houses")
+@contextmanager
+def serving_both(project):
+    """Yield the addresses of MLflow's server and of ours, both of which serve the same version."""
     name = project.config.tracking.model_name
     ports = [free_port(), free_port()]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -66,6 +67,39 @@ def servers(finished_project, tmp_path_factory):
         for wait in waits:
             wait()
         yield urls
+
+
+@pytest.fixture(scope="module")
+def servers(finished_project, tmp_path_factory):
+    """Return the addresses of both servers of a model of numbers."""
+    with serving_both(finished_project.copy(tmp_path_factory.mktemp("served") / "houses")) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def classifier(make_project, tmp_path_factory):
+    """Return a project whose classifier takes a column of every type, and both its servers."""
+    project = make_project(tmp_path_factory.mktemp("sold") / "sold", sold(300), target="sold")
+    project.run()
+    with serving_both(project) as urls:
+        yield project, urls
+
+
+def sold(rows):
+    """Return houses with a column of every type, most of which are sold where they are large or new."""
+    dice = np.random.default_rng(11)
+    area, is_new = dice.normal(100, 25, rows).round(1), dice.random(rows) < 0.4
+    built = np.datetime64("1990-01-31T00:00:00") + dice.integers(0, 9000, rows).astype("timedelta64[D]")
+    return pl.DataFrame(
+        {
+            "area": area,
+            "rooms": dice.integers(1, 9, rows),
+            "town": dice.choice(["Porto", "Brno", "Ghent"], rows),
+            "new": is_new,
+            "built": built.astype("datetime64[us]"),
+            "sold": np.where(area + 40 * is_new + dice.normal(0, 10, rows) > 110, "yes", "no"),
+        }
+    )
 
 
 def free_port():
@@ -213,3 +247,19 @@ def test_mlflows_client_gets_the_same(servers, rooms) -> None:
     theirs, ours = (client.invoke(table).get_predictions() for client in clients)
     pd.testing.assert_frame_equal(ours, theirs)
     assert clients[0].get_version() == clients[1].get_version()
+
+
+@pytest.mark.slow
+def test_mlflows_client_gets_the_same_of_a_classifier(classifier, plain_mlflow) -> None:
+    """Classes are equal; so are the model's probabilities and ours, for MLflow's server has none."""
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+    project, urls = classifier
+    table = sold(40).drop("sold").to_pandas()
+    clients = [ScoringServerClient(*url.removeprefix("http://").split(":")) for url in urls]
+    theirs, ours = (client.invoke(table).get_predictions() for client in clients)
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert set(ours[0]) == {"no", "yes"}
+    told = clients[1].invoke(table, params={"method": "predict_proba"}).get_predictions()
+    model = plain_mlflow(project).get_raw_model()
+    np.testing.assert_allclose(told, model.predict_proba(table), rtol=1e-5)
