@@ -8,7 +8,7 @@ from modelbook.serving.app import make_app
 from modelbook.serving.current import Current, Serving
 from modelbook.serving.door import Door
 from modelbook.serving.manifest import ServedColumn
-from modelbook.serving.runtime import Answer
+from modelbook.serving.runtime import Answer, Runtime
 
 TYPES = {"area": "float", "rooms": "integer", "new": "boolean", "zone": "string", "built": "datetime"}
 
@@ -36,10 +36,10 @@ class TypedModel:
         return Answer(np.array(["no"] * number, dtype=object), probabilities)
 
 
-def typed_app() -> Door:
-    """Return the application."""
+def typed_app(model: Runtime | None = None) -> Door:
+    """Return the application, of this model or another that takes its columns."""
     current = Current()
-    current.swap(Serving(TypedModel(), "houses", "7"))
+    current.swap(Serving(model or TypedModel(), "houses", "7"))
     hosts = ["testserver", "localhost"]
     return make_app(
         current, Config(serving={"access_log": False, "allowed_hosts": hosts, "max_body_mb": 0.1})

@@ -1,6 +1,7 @@
 """What the slow tests share: a watch over a file, a server that can be cut off, a small project."""
 
 import json
+import runpy
 import socket
 import subprocess
 import sys
@@ -14,6 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from modelbook.registry.loading import FoundModel
+from modelbook.serving import bundle
+from modelbook.serving.compiling.refusal import NotCompilableError
+from modelbook.serving.pool import close_runtime, open_served
+
+TESTS = Path(__file__).parents[1]
 ROWS = 500
 DISK_MB = 32
 
@@ -188,3 +195,24 @@ def copy_for(small, tmp_path):
         return project
 
     return copy
+
+
+@pytest.fixture(scope="module", params=["compiled", "reference"])
+def real_app(request, tmp_path_factory):
+    """Return the application of a trained classifier of a column of every type, in each kind."""
+    train = runpy.run_path(str(TESTS / "unit/serving/conftest.py"))["train"]
+    folder = tmp_path_factory.mktemp("real")
+    trained = train(folder / "package")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "reference":
+            patch.setattr(bundle, "_compile", _not_compiled)
+        found = FoundModel(trained.model, trained.record, "houses", "7")
+        bundle.write_bundle(found, trained.package, folder / "bundle", golden=trained.golden)
+    runtime = open_served(folder / "bundle", processes=1)
+    assert runtime.kind == request.param
+    yield runpy.run_path(str(TESTS / "typed_app.py"))["typed_app"](runtime)
+    close_runtime(runtime)
+
+
+def _not_compiled(*_, **__):
+    raise NotCompilableError("its own code is wanted")

@@ -5,11 +5,15 @@ import json
 import random
 
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
 from starlette.testclient import TestClient
 
 pytestmark = pytest.mark.slow
 
 BODIES = 10_000
+REAL_BODIES = 2_000
+REAL_CASES = 300
 SEED = 20261122
 
 ROW = {"area": 81.5, "rooms": 3, "new": True, "zone": "a", "built": "2020-01-31T12:00:00Z"}
@@ -43,10 +47,36 @@ TYPES = [
 def test_mutated_bodies_are_no_failures(typed_app, say) -> None:
     """No body makes a server fail, and no answer is other than JSON."""
     say(f"seed {SEED}")
+    statuses = answers_to_mutated(typed_app, BODIES)
+    say(f"answers by status: {statuses}")
+    assert min(statuses[200], statuses[400], statuses[415]) > BODIES // 100
+
+
+def test_mutated_bodies_are_no_failures_of_a_real_model(real_app, say) -> None:
+    """What a trained model is given is what it takes, whichever way it answers."""
+    statuses = answers_to_mutated(real_app, REAL_BODIES)
+    say(f"answers by status: {statuses}")
+    assert statuses[200] > REAL_BODIES // 100
+
+
+def test_what_is_described_is_answered_by_a_real_model(real_app) -> None:
+    """Whatever rows the description allows have predictions, as it describes them."""
+    operation = schemathesis.openapi.from_asgi("/openapi.json", real_app)["/invocations"]["POST"]
+
+    @given(case=operation.as_strategy())
+    @settings(max_examples=REAL_CASES, deadline=None, suppress_health_check=list(HealthCheck))
+    def check(case) -> None:
+        assert case.call_and_validate().status_code == 200
+
+    check()
+
+
+def answers_to_mutated(app, bodies: int) -> dict[int, int]:
+    """Return how many answers there were of each status that may be."""
     chance = random.Random(SEED)  # noqa: S311 (a test's dice)
     statuses = dict.fromkeys((200, 400, 413, 415), 0)
-    with TestClient(typed_app, base_url="http://localhost") as client:
-        for _ in range(BODIES):
+    with TestClient(app, base_url="http://localhost") as client:
+        for _ in range(bodies):
             body = mutated(chance)
             headers = {} if (kind := chance.choice(TYPES)) is None else {"content-type": kind}
             if chance.random() < 0.05:
@@ -55,8 +85,7 @@ def test_mutated_bodies_are_no_failures(typed_app, say) -> None:
             assert answer.status_code in statuses, (answer.status_code, body[:500], headers)
             json.loads(answer.content, parse_constant=pytest.fail)
             statuses[answer.status_code] += 1
-    say(f"answers by status: {statuses}")
-    assert min(statuses[200], statuses[400], statuses[415]) > BODIES // 100
+    return statuses
 
 
 def mutated(chance: random.Random) -> bytes:
