@@ -96,6 +96,9 @@ def promote(
     """
     settings = load_config(config)
     reason = _checked_reason(reason, is_forced=is_forced)
+    if to == "production":
+        # skops looks for each of SciPy's functions in every module loaded before them: with MLflow, 1.5 s.
+        import scipy.special  # noqa: F401
     candidate = find_candidate(settings, name, _resolved(settings, name, version))
     with open_lifecycle(settings, name) as lifecycle:
         standing = lifecycle.standing
