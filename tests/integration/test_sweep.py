@@ -334,6 +334,24 @@ def test_a_trial_that_fails_is_on_record_with_its_reason(project):
     assert "100000" in failed.data.tags["modelbook.trial.error"]
 
 
+def test_a_trial_without_a_score_fails_alone(project):
+    """Where a fold's score is no number the trial has failed, with that for its reason."""
+    project.write(
+        "features.py",
+        "import numpy as np\n"
+        "from sklearn.dummy import DummyRegressor\n\n\n"
+        "class Wild(DummyRegressor):\n"
+        "    def __init__(self, *, strategy='mean', constant=None, quantile=None):\n"
+        "        super().__init__(strategy=strategy, constant=constant, quantile=quantile)\n\n"
+        "    def predict(self, X):\n"
+        "        return super().predict(X) * (np.inf if self.strategy == 'median' else 1.0)\n",
+    )
+    project.set({"model.algorithm": "Wild", "model.hyperparameters.Wild": "{}", "training.cv_folds": "2"})
+    outcome = run_sweep(project.root, grid(of={"model.hyperparameters.Wild.strategy": "median,mean"}))
+    assert [trial.state for trial in outcome.trials] == ["failed", "complete"]
+    assert outcome.trials[0].error == "the trial has no score; cv_rmse; nan"
+
+
 def test_a_sweep_whose_trials_all_fail_says_why(project):
     """The first reason is passed on."""
     with pytest.raises(ModelbookError, match="all 2 trials failed") as caught:

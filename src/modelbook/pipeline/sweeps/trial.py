@@ -181,7 +181,7 @@ def _cross_validate(
 
     def told(*columns: Any) -> Mapping[str, float]:
         found = measure(*columns)
-        scores.append(found[metric])
+        scores.append(_finite(found[metric], f"cv_{metric}"))
         if not tell(len(scores) - 1, float(np.mean(scores))):
             raise _GivenUp
         return found
@@ -233,7 +233,10 @@ def _means(scores: list[float]) -> tuple[float, ...]:
 
 def _score(metrics: Mapping[str, float], metric: str, chosen_by: ChosenBy) -> float:
     name = f"cv_{metric}_mean" if chosen_by == "cv" else f"{chosen_by}_{metric}"
-    score = metrics[name]
+    return _finite(metrics[name], name)
+
+
+def _finite(score: float, name: str) -> float:
     if not np.isfinite(score):
         raise ModelbookError("the trial has no score", where=name, got=str(score))
     return score
