@@ -56,7 +56,7 @@ bench: $(READY) ## measure against the same work by hand
 	$(BIN)/python benchmarks/bench_runs.py
 	$(BIN)/python benchmarks/bench_models.py
 	$(BIN)/python benchmarks/bench_serving_rows.py
-	$(BIN)/python benchmarks/bench_serving.py
+	for model in forest lightgbm logistic own; do $(BIN)/python benchmarks/bench_serving.py --model $$model; done
 
 lock: $(READY) ## bring requirements.lock in line with pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev \
