@@ -372,6 +372,23 @@ def test_a_ledger_that_was_changed(project, tell, name):
     assert (code, history["faults"]) == (1, ["copy: entry 1 was changed: it is not what its hash says"])
 
 
+def test_a_database_that_was_lost(project, tell, name, empty_store):
+    """Nothing is touched until a run has registered the model anew; then the ledger goes on as it was."""
+    for version in ("1", "2"):
+        tell("promote", name, version, "--to", "production")
+    copy = project.root / f"models/model_registry/{name}/ledger.jsonl"
+    before = (project.registry, copy.read_bytes())
+    shutil.copy(empty_store, project.config.path("logs/mlflow.db"))
+    assert tell("rollback", name)[0] == 5
+    assert (project.registry, copy.read_bytes()) == before
+    project.run()
+    code, done = tell("promote", name, "current", "--to", "production")
+    assert (code, done["version"], done["number"]) == (0, "1", 3)
+    history = tell("history", name)[1]
+    assert ([entry["version"] for entry in history["entries"]], history["faults"]) == (["1", "2", "1"], [])
+    assert [entry["stage"] for entry in project.registry] == ["Archived", "Archived", "Production"]
+
+
 def test_without_mlflow(fresh, modelbook):
     """A project without MLflow has the same commands, and the ledger in the project alone."""
     fresh.set({"training.enable_mlflow": "false"})
