@@ -372,7 +372,7 @@ def test_a_ledger_that_was_changed(project, tell, name):
     assert (code, history["faults"]) == (1, ["copy: entry 1 was changed: it is not what its hash says"])
 
 
-def test_a_database_that_was_lost(project, tell, name, empty_store):
+def test_a_database_that_was_lost(project, tell, *, name, empty_store):
     """Nothing is touched until a run has registered the model anew; then the ledger goes on as it was."""
     for version in ("1", "2"):
         tell("promote", name, version, "--to", "production")
