@@ -49,6 +49,13 @@ def _of_model(config: Config, name: str, standing: Standing) -> Iterator[Finding
 
 
 def _way_out(name: str, standing: Standing) -> str:
+    if not standing.is_known:
+        return "the store does not know the model: check tracking.uri; `modelbook run` registers it anew"
+    if standing.is_restorable and not standing.is_deleted:
+        return (
+            f"the project's copy is whole, as `modelbook history {name}` shows without a store: the next "
+            "promotion or rollback writes back what the store lost"
+        )
     if standing.is_deleted:
         return f"`modelbook history {name}` shows it all the same, and the next promotion restores it"
     if not standing.doubts and any(fault.startswith("copy:") for fault in standing.mirror_faults):

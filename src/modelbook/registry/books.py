@@ -92,6 +92,14 @@ class Standing:
         return (*own, *differences(self.numbered, self.mirror))
 
     @cached_property
+    def is_restorable(self) -> bool:
+        """Whether the project's copy is whole, and the store holds the beginning of it and no more."""
+        is_beginning = self.lines == tuple(self.mirror[: len(self.lines)])
+        has_more = len(self.mirror) > len(self.lines)
+        is_whole = not any(fault.startswith("copy:") for fault in self.mirror_faults)
+        return is_beginning and has_more and is_whole
+
+    @cached_property
     def is_contradicted(self) -> bool:
         """Whether ledger and copy, each whole in itself, say other things: one of them is forged."""
         if self.faults or find_faults(self.mirror, head=self.mirror_head):

@@ -169,7 +169,7 @@ class Lifecycle:
             self.standing = self._books.read()
             said.append("the ledger had been deleted in MLflow: it is restored")
         standing = self.standing
-        if not self._is_restorable():
+        if not standing.is_restorable:
             return said
         for number, line in enumerate(standing.mirror, start=1):
             self._books.add(number, line)
@@ -180,14 +180,6 @@ class Lifecycle:
             *said,
             f"the store had lost {lost} entries of the ledger: written back from the project's copy",
         ]
-
-    def _is_restorable(self) -> bool:
-        """Return whether the project's copy is whole, and the store holds the beginning of it and no more."""
-        standing = self.standing
-        is_beginning = standing.lines == tuple(standing.mirror[: len(standing.lines)])
-        has_more = len(standing.mirror) > len(standing.lines)
-        is_whole = not any(fault.startswith("copy:") for fault in standing.mirror_faults)
-        return is_beginning and has_more and is_whole
 
     def _put_aside(self) -> str:
         stamp = f"damaged_{self._clock().strftime(STAMP)}"

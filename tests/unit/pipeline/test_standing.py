@@ -118,6 +118,17 @@ def test_tampering_in_the_store(config, tamper, said):
     assert any(said in fault for fault in read_history(config, NAME).faults)
 
 
+@pytest.mark.parametrize("tamper", [end_cut_off, all_gone])
+def test_what_a_copy_can_restore(config, tamper):
+    """Where the project's copy is whole no backup is needed: the next move writes the entries back."""
+    tamper(config)
+    (ledger, *_) = [finding for finding in examine_standing(config) if finding.name == "ledger"]
+    assert "writes back what the store lost" in ledger.hint
+    with open_lifecycle(config, NAME) as lifecycle:
+        assert len(lifecycle.standing.entries) == 3
+    assert [finding.is_well for finding in examine_standing(config)] == [True]
+
+
 def test_a_forged_ledger_is_not_taken_for_the_truth(config, monkeypatch):
     """Where the store's ledger contradicts a whole copy nothing is overwritten, until somebody insists."""
     monkeypatch.setattr(promoting, "verify_candidate", lambda *_: None)  # the versions have no files
