@@ -27,7 +27,7 @@ def closed():
     """When the web server's own handler of SIGTERM was called."""
     closed = []
     terminate = signal.signal(signal.SIGTERM, lambda *_: closed.append(time.monotonic()))
-    hang_up = signal.getsignal(signal.SIGHUP)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may be run under nohup
     yield closed
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGHUP, hang_up)

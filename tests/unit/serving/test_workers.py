@@ -11,6 +11,7 @@ from modelbook.serving.workers import Workers
 def workers():
     """Return a function that makes what watches over two workers, none of which is begun."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may be run under nohup
     yield lambda: Workers(uvicorn.Config("none:app", workers=2, log_config=None), [])
     for number, handler in before.items():
         signal.signal(number, handler)
