@@ -47,6 +47,9 @@ _FOLDS = 4
 _FOLDED_ROWS = 100_000
 _PROBED_ITERATIONS = 15
 _PROBED_ROWS = 5_000
+_PROBED_SHARE = 0.05
+# Of the time that is left: what looking at all rows of a large table may take.
+_PROBING_SHARE = 0.1
 _FEWEST_ITERATIONS = 60
 _PATIENCE_ROUNDS = 120
 # Of the budget: what is not planned for, since the fits to come are estimates.
@@ -235,7 +238,7 @@ class _Hunt:
 
     def _fitted(self, candidate: Candidate) -> _Tried | None:
         """Return what a candidate says of held-out rows; None where finding out takes too long."""
-        limited = self._within_time(candidate)
+        limited = self._within_time(candidate) if self._left_s() > 0 else None
         if limited is None:
             return None
         known = self._with_best_iterations(limited)
@@ -263,13 +266,21 @@ class _Hunt:
         if wanted is None or wanted <= _FEWEST_ITERATIONS:
             return candidate if self._left_s() > fits * self._about_s(candidate) else None
         probe = _limited(candidate, _PROBED_ITERATIONS, estimator)
-        began = self._clock()
-        self._of_each(partial(self._said, probe), self._first_folds)
-        one_s = (self._clock() - began) / _PROBED_ITERATIONS
+        one_s = self._probed_s(probe) / _PROBED_ITERATIONS
         affordable = int(self._left_s() / (fits * one_s)) if one_s else wanted
         if affordable < _FEWEST_ITERATIONS:
             return None
         return _limited(candidate, min(wanted, affordable), estimator)
+
+    def _probed_s(self, probe: Candidate) -> float:
+        """Return how long a fit in a fold takes; about, where looking takes much of the time that is left."""
+        if len(self._folds[0].y) > _FOLDED_ROWS:
+            about_s = self._about_s(probe)
+            if about_s > _PROBING_SHARE * self._left_s():
+                return about_s
+        began = self._clock()
+        self._of_each(partial(self._said, probe), self._first_folds)
+        return self._clock() - began
 
     def _about_s(self, candidate: Candidate) -> float:
         """Return about how long a fit in a fold takes, by fits on some of its rows; 0 where there are few."""
@@ -345,7 +356,8 @@ def _fold(config: Config, X: pd.DataFrame, *, y: Array, train: Array, held: Arra
 
 def _part(fold: _Fold, metric: str) -> _Fold:
     """Return a fold with some of its training rows, of each class at least one, and next to none held out."""
-    rows = np.arange(0, len(fold.y), math.ceil(len(fold.y) / _PROBED_ROWS))
+    count = max(_PROBED_ROWS, math.ceil(_PROBED_SHARE * len(fold.y)))
+    rows = np.arange(0, len(fold.y), math.ceil(len(fold.y) / count))
     if metric == "log_loss":
         rows = np.union1d(rows, np.unique(fold.y, return_index=True)[1])
     return fold._replace(matrix=fold.matrix[rows], y=fold.y[rows], others=fold.others[:1], held=fold.held[:1])

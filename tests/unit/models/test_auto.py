@@ -66,8 +66,13 @@ def test_a_small_budget_tries_less(table, settings):
     assert 0 < scored[0] < scored[1]
 
 
-def test_what_has_no_iterations_is_tried_on_some_rows_first(table, settings, monkeypatch):
-    """What takes too long on all rows is not begun: logistic regression may take a thousand passes."""
+@pytest.mark.parametrize(
+    ("algorithm", "given", "folded_rows"), [("linear", {}, 90), ("mlp", {"max_iter": 200}, 10)]
+)
+def test_what_is_slow_is_tried_on_some_rows_first(
+    table, settings, monkeypatch, *, algorithm, given, folded_rows
+):
+    """What takes too long is not begun: a thousand passes, or a few of them over a large table."""
     passed, sizes = [0.0], []
 
     def said(_hunt, _candidate, fold):
@@ -76,12 +81,13 @@ def test_what_has_no_iterations_is_tried_on_some_rows_first(table, settings, mon
         return np.full(len(fold.held), 0.5)
 
     monkeypatch.setattr(auto, "_PROBED_ROWS", 10)
+    monkeypatch.setattr(auto, "_FOLDED_ROWS", folded_rows)
     monkeypatch.setattr(auto._Hunt, "_said", said)
-    monkeypatch.setattr(auto, "portfolio", lambda _: (Candidate(algorithm="linear", settings={}),))
+    monkeypatch.setattr(auto, "portfolio", lambda _: (Candidate(algorithm=algorithm, settings=given),))
     X, y = table.drop(columns="dear"), table["dear"].to_numpy()
     with pytest.raises(ConfigError, match="could fit nothing") as caught:
         search(settings("auto", task="classification"), X, y=y, clock=lambda: passed[0])
-    assert caught.value.mistakes == ("linear: does not fit into the time that is left",)
+    assert caught.value.mistakes == (f"{algorithm}: does not fit into the time that is left",)
     assert len(sizes) == 1
     assert 9 <= sizes[0] <= 11
 
