@@ -298,9 +298,10 @@ def _free_port() -> int:
 
 
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+    """Return a process and all below it, whichever of their threads began them."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
     try:
-        below = [int(child) for child in children.read_text().split()]
+        below = [int(child) for children in lists for child in children.read_text().split()]
     except OSError:
         return []
     return [pid, *(member for child in below for member in _family(child))]
