@@ -96,7 +96,7 @@ def record_of(task="regression", classes=()):
 
 
 NEIGHBOURS = {"neighbours": [1, 3], "columns": ["m"], "clusters": 2, "rotations": [30]}
-CENTRES = {"clusters": 3, "rotations": [15, 60]}
+CENTRES = {"latitude": "m", "longitude": "n", "clusters": 3, "rotations": [15, 60]}
 GEOGRAPHIES = {"auto": NEIGHBOURS, "ordinal": CENTRES}
 
 

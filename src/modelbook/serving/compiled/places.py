@@ -11,6 +11,7 @@ from modelbook.serving.compiled.arrays import ArrayFolder
 from modelbook.serving.compiled.bounds import check_places
 from modelbook.serving.compiled.kernel import machine_code
 from modelbook.serving.compiled.plan import PlacesPlan
+from modelbook.serving.compiled.program import LARGEST
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,6 +84,7 @@ def _lay_flat(values: Any, axes: Any, origin: Any) -> Any:
         flat[row, 0] = around * (origin[2] * _KM_PER_DEGREE)
         flat[row, 1] = (north - origin[0]) * _KM_PER_DEGREE
         is_near = abs(flat[row, 0]) <= _FARTHEST_KM and abs(flat[row, 1]) <= _FARTHEST_KM
+        is_near = is_near and abs(east) <= LARGEST  # however often that goes around
         if not is_near:  # nor is what is no number
             flat[row] = np.nan
     return flat
