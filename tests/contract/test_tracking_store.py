@@ -21,9 +21,10 @@ from modelbook.pipeline.recording import ensure_entered
 from modelbook.records import DataVersion
 from modelbook.registry.loading import load_model
 from modelbook.tracking import versions
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import PARENT_UID_TAG
 from modelbook.tracking.runs import find_run, list_runs
-from modelbook.tracking.store import knows, read_only, sqlite_path
+from modelbook.tracking.store import knows, read_only
 from modelbook.tracking.tracker import MLflowTracker
 from modelbook.tracking.writer import open_writer
 

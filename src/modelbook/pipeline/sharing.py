@@ -10,9 +10,9 @@ from modelbook.errors import ModelbookError
 from modelbook.pipeline import layout
 from modelbook.pipeline.finding import Finding, amiss, failed, well
 from modelbook.pipeline.workspace import dvc_errors
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.lineage import git_says
 from modelbook.tracking.places import versions_kept_here
-from modelbook.tracking.store import sqlite_path
 
 _NAMED = 3
 _SERVER = "run a server that the team reaches, as with `mlflow server --host 0.0.0.0`, and set tracking.uri"

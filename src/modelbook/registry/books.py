@@ -22,7 +22,7 @@ from modelbook.registry.ledger import (
 )
 from modelbook.registry.reference import PRODUCTION, STAGING, is_local
 from modelbook.registry.registry import FOLDER, ModelRegistry
-from modelbook.tracking.store import sqlite_path
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.writer import StoreWriter, open_writer
 
 

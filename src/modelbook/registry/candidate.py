@@ -14,9 +14,10 @@ from modelbook.registry.reference import is_local
 from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.stored import verify_stored
 from modelbook.tracking.absent import or_none
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import GATE_TAG
 from modelbook.tracking.journal import last_judgements
-from modelbook.tracking.store import open_client, sqlite_path, store_errors
+from modelbook.tracking.store import open_client, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from modelbook.registry.promotion import mend_interrupted
 from modelbook.registry.reference import PRODUCTION, STAGING
 from modelbook.registry.registry import ModelRegistry
 from modelbook.tracking.absent import or_none
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import GATE_TAG, ModelRegistered, RunStarted
 from modelbook.tracking.journal import kept_runs, last_judgements
 from modelbook.tracking.lifecycle import STAGE_TAG
 from modelbook.tracking.outbox import began, waiting_events
-from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
+from modelbook.tracking.store import name_filter, open_client, store_errors
 from modelbook.tracking.versions import DIGEST_TAG
 
 if TYPE_CHECKING:

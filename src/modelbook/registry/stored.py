@@ -18,8 +18,9 @@ from modelbook.models.integrity import verify_package
 from modelbook.records import ModelRecord
 from modelbook.registry.reference import PRODUCTION, Reference, no_such_model, parse_reference
 from modelbook.tracking.absent import is_absent
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import UID_TAG
-from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
+from modelbook.tracking.store import name_filter, open_client, store_errors
 from modelbook.tracking.versions import (
     CODE_TAG,
     DIGEST_TAG,

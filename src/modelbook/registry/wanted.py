@@ -105,7 +105,7 @@ def digest_of(wanted: Wanted) -> str | None:
 
 def _not_there(config: Config, reference: Reference) -> ModelbookError:
     """Return why there is no version: what answered before is none that nobody made."""
-    from modelbook.tracking.store import sqlite_path
+    from modelbook.tracking.address import sqlite_path
 
     path = sqlite_path(config.tracking_uri)
     if path is None or path.is_file() or Shelf(config).recall(reference) is None:

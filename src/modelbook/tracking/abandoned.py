@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelbook.config import Config
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import UID_TAG
 from modelbook.tracking.outbox import outbox_of
-from modelbook.tracking.store import read_only, sqlite_path, store_errors
+from modelbook.tracking.store import read_only, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,9 +9,9 @@ from modelbook.config import Config, mask_password
 from modelbook.errors import StoreAwayError, TrackingStoreError, UsageError
 from modelbook.logs import PipelineLogger
 from modelbook.tracking.abandoned import close_abandoned
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import Event, RunStarted
 from modelbook.tracking.outbox import Outbox, ended, outbox_of
-from modelbook.tracking.store import sqlite_path
 from modelbook.tracking.writer import StoreWriter, open_writer
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})

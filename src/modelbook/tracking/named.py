@@ -14,17 +14,11 @@ from typing import Any
 
 from modelbook.config import Config, mask_password
 from modelbook.errors import StoreAwayError
+from modelbook.tracking.address import is_remote, sqlite_path
 from modelbook.tracking.patience import within
+from modelbook.tracking.probing import probe
 from modelbook.tracking.rest import ask_server
-from modelbook.tracking.store import (
-    PATIENCE_S,
-    is_remote,
-    name_filter,
-    no_driver,
-    probe,
-    read_only,
-    sqlite_path,
-)
+from modelbook.tracking.store import PATIENCE_S, name_filter, no_driver, read_only
 from modelbook.tracking.versions import DIGEST_TAG
 
 _THERE = "FROM model_versions WHERE current_stage <> 'Deleted_Internal' AND name = :name"

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from modelbook.config import Config
 from modelbook.errors import TrackingStoreError, UsageError
-from modelbook.tracking.store import is_remote, open_client
+from modelbook.tracking.address import is_remote
+from modelbook.tracking.store import open_client
 
 _READY_WITHIN_S = 90.0
 _POLL_S = 0.2

@@ -6,7 +6,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from modelbook.config import Config
-from modelbook.tracking.store import name_filter, open_client, sqlite_path, store_errors
+from modelbook.tracking.address import sqlite_path
+from modelbook.tracking.store import name_filter, open_client, store_errors
 
 _VERSIONS = 20
 

@@ -12,9 +12,10 @@ from modelbook.errors import NotFoundError, StoreAwayError, TrackingStoreError, 
 from modelbook.files import write_whole
 from modelbook.logs import PipelineLogger
 from modelbook.tracking import journal
+from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import PARENT_UID_TAG, UID_TAG
 from modelbook.tracking.outbox import waiting_events
-from modelbook.tracking.store import open_client, sqlite_path, store_errors
+from modelbook.tracking.store import open_client, store_errors
 from modelbook.tracking.summary import RunSummary, kept_summary, stored_summary, waiting_summary
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import sqlite3
 from contextlib import closing, suppress
 
-from modelbook.tracking.store import sqlite_path
+from modelbook.tracking.address import sqlite_path
 
 _SAMPLED_ROWS = 1000  # of each index: 10,000 runs take some 7 ms
 _TIMEOUT_S = 0.5

@@ -2,15 +2,12 @@
 
 import logging
 import os
-import socket
 import sqlite3
-import struct
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -21,7 +18,9 @@ from modelbook.config import Config, mask_password
 from modelbook.errors import StoreAwayError, TrackingStoreError
 from modelbook.files import whole_file
 from modelbook.tracking.absent import or_none
+from modelbook.tracking.address import database_port, sqlite_path
 from modelbook.tracking.patience import PatientClient, within
+from modelbook.tracking.probing import is_answering, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 4.0
 
-_PROBE_TIMEOUT_S = 3.0
 _PROBE_S = 1.0  # what a probe may take of the 5 s of a run before the calls after it get less
 _LEAST_S = 0.5
 _LOCKED_S = 20.0
@@ -52,12 +50,16 @@ _REFUSALS = frozenset(
         "UNAUTHENTICATED",
     }
 )
-_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_TLS_REQUEST = struct.pack("!ii", 8, 80877103)  # Source: PostgreSQL 17, 53.7, SSLRequest
 _FILE_STORE_HINT = (
     "MLflow refuses file stores since 3.13: move its runs into a database with "
     "`mlflow migrate-filestore --source mlruns --target sqlite:///logs/mlflow.db`"
 )
+
+
+def import_client() -> None:
+    """Import what `open_client` takes, which is seconds: for a thread in which nobody waits for it."""
+    _set_environment()
+    import_module("mlflow.tracking.client")
 
 
 def open_client(config: Config) -> "MlflowClient":
@@ -94,13 +96,17 @@ def open_patient(config: Config, *, patience_s: float = PATIENCE_S) -> "MlflowCl
 
 def _ask(config: Config, patience_s: float) -> float:
     """Ask whether the store answers, and return how much of the patience is left."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     uri = config.tracking_uri
     _refuse_file_store(uri)
     began = time.monotonic()
     probe(uri)
     return _left(patience_s, time.monotonic() - began - _PROBE_S)
+
+
+def _set_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _open(config: Config, limit_s: float) -> "MlflowClient":
@@ -113,7 +119,7 @@ def _open(config: Config, limit_s: float) -> "MlflowClient":
         if path := sqlite_path(uri):
             _make_database(path, config)
         make = partial(MlflowClient, tracking_uri=uri, registry_uri=uri)
-        return _let_in(uri, make, limit_s) if _is_database(uri) else make()
+        return _let_in(uri, make, limit_s) if database_port(uri) is not None else make()
 
 
 def _let_in(uri: str, make: "Callable[[], MlflowClient]", limit_s: float) -> "MlflowClient":
@@ -150,10 +156,6 @@ def no_driver(uri: str, error: ImportError) -> TrackingStoreError:
         got=str(error),
         hint="install it, or name another driver: postgresql+psycopg2://…",
     )
-
-
-def _is_database(uri: str) -> bool:
-    return urlsplit(uri).scheme.partition("+")[0] in _DATABASE_PORTS
 
 
 def _left(patience_s: float, taken_s: float) -> float:
@@ -198,11 +200,6 @@ def registering(uri: str) -> Iterator[None]:
         yield
 
 
-def is_remote(uri: str) -> bool:
-    """Return whether a tracking store is a server that answers HTTP."""
-    return urlsplit(uri).scheme in {"http", "https"}
-
-
 def name_filter(name: str) -> str:
     """Return the filter for what is registered under a name, in MLflow's language, which escapes nothing.
 
@@ -212,16 +209,6 @@ def name_filter(name: str) -> str:
     """
     quote = '"' if "'" in name else "'"
     return f"name = {quote}{name}{quote}"
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the file of a SQLite store, and None for other stores.
-
-    Example:
-        >>> sqlite_path("sqlite:///logs/mlflow.db")
-        PosixPath('logs/mlflow.db')
-    """
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def old_file_store(config: Config) -> str | None:
@@ -310,69 +297,6 @@ def _refuse_file_store(uri: str) -> None:
             expected="sqlite:///…, postgresql://… or http(s)://…",
             hint=_FILE_STORE_HINT,
         )
-
-
-def probe(uri: str) -> None:
-    """Return quietly where a server or a database answers; a file is not looked at.
-
-    Raises:
-        StoreAwayError: It does not, within 3 s. Looking up its name may take as long by itself, and has no
-            limit of its own; nor has a server that answers drop by drop.
-    """
-    if sqlite_path(uri) is not None:
-        return
-    try:
-        within(partial(_reach, uri), limit_s=_PROBE_TIMEOUT_S, is_answering=lambda: False)
-    except (OSError, ValueError, StoreAwayError) as error:
-        raise StoreAwayError(
-            "the tracking server does not answer",
-            where=mask_password(uri),
-            got=str(getattr(error, "got", None) or getattr(error, "reason", error)),
-            hint="start it, or correct MLFLOW_TRACKING_URI or tracking.uri",
-        ) from error
-
-
-def is_answering(uri: str) -> bool:
-    """Return whether a server or a database answers."""
-    try:
-        probe(uri)
-    except StoreAwayError:
-        return False
-    return True
-
-
-def _reach(uri: str) -> None:
-    parts = urlsplit(uri)
-    if is_remote(uri):
-        _ask_health(uri)
-    elif parts.hostname:
-        port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
-        _connect(parts.hostname, port, is_postgresql=parts.scheme.startswith("postgres"))
-
-
-def _ask_health(uri: str) -> None:
-    parts = urlsplit(uri)
-    # Without the user and the password, which urllib would take for the host's name and port.
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/health")
-    try:
-        with urllib.request.urlopen(address.geturl(), timeout=_PROBE_TIMEOUT_S):  # noqa: S310
-            return
-    except urllib.error.HTTPError as error:
-        error.close()  # it answers, if only to ask who calls
-
-
-def _connect(host: str, port: int | None, *, is_postgresql: bool) -> None:
-    """Connect to a database's port, and ask PostgreSQL whether it speaks TLS, as every client begins.
-
-    MLflow itself would try for 100 s and more where nobody answers.
-    """
-    if port is None:
-        return
-    with socket.create_connection((host, port), timeout=_PROBE_TIMEOUT_S) as connection:
-        if is_postgresql:
-            connection.sendall(_TLS_REQUEST)
-            if connection.recv(1) not in {b"S", b"N"}:
-                raise ConnectionResetError("what answers is no PostgreSQL")
 
 
 def _make_database(path: Path, config: Config) -> None:

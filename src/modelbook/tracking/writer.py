@@ -15,6 +15,7 @@ from modelbook.files import link_or_copy
 from modelbook.records import DataVersion
 from modelbook.tracking import lifecycle, versions
 from modelbook.tracking.absent import or_none
+from modelbook.tracking.address import is_remote
 from modelbook.tracking.events import (
     INCOMPLETE_TAG,
     PARENT_UID_TAG,
@@ -31,7 +32,7 @@ from modelbook.tracking.events import (
     TagsSet,
 )
 from modelbook.tracking.statistics import keep_statistics
-from modelbook.tracking.store import PATIENCE_S, is_remote, open_patient, registering, store_errors
+from modelbook.tracking.store import PATIENCE_S, open_patient, registering, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,7 +8,8 @@ from modelbook.registry.reference import Reference
 from modelbook.registry.registry import ModelRegistry
 from modelbook.registry.shelf import Remembered, Shelf
 from modelbook.registry.wanted import Wanted, digest_of, find_kept, find_wanted, parse_wanted
-from modelbook.tracking.store import open_client, sqlite_path
+from modelbook.tracking.address import sqlite_path
+from modelbook.tracking.store import open_client
 
 
 @pytest.fixture

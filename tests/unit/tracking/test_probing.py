@@ -3,7 +3,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from modelbook.tracking import store
+from modelbook.tracking import probing
 
 
 @pytest.mark.parametrize(
@@ -21,5 +21,5 @@ def test_a_server_is_asked_without_the_password(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(
         urllib.request, "urlopen", lambda address, timeout: nullcontext(addresses.append(address) or timeout)
     )
-    store.probe(uri)
+    probing.probe(uri)
     assert addresses == [asked]
