@@ -142,11 +142,13 @@ class SweepStudy:
 
     def importances(self) -> dict[str, float]:
         """Return the share of each swept setting in the score, the largest first; none for few trials."""
-        from optuna.importance import get_param_importances
-
         complete = self._completed()
         if len(complete) < _FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) == 1:
             return {}
+        if len(self._space) == 1:
+            return dict.fromkeys(self._space, 1.0)
+        from optuna.importance import get_param_importances
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return {key: float(value) for key, value in get_param_importances(self._study).items()}

@@ -191,6 +191,14 @@ def test_importance_is_said_once_there_is_something_to_say(study):
     assert sum(shares.values()) == pytest.approx(1)
 
 
+def test_the_only_setting_has_all_the_importance(study):
+    """There is nothing to share out."""
+    opened = study(space=parse_grid([("a", "0.1,0.2,0.3,0.4")]), is_grid=True)
+    for score in (3.0, 2.0, 1.0, 2.0):
+        opened.tell(opened.ask(4).number, score)
+    assert opened.importances() == {"a": 1.0}
+
+
 def test_no_study_yet_has_no_best(study):
     """Nothing is done and nothing is the best."""
     assert (study().best, study().ended) == (None, [])
