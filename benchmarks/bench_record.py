@@ -77,7 +77,7 @@ def spans_of_a_run(project: Path) -> dict[str, float]:
     """Run every stage here, with a clock around each span; what happens inside another span counts there."""
     start = time.perf_counter()
     spans = Spans()
-    from modelbook.models import package
+    from modelbook.models import description
     from modelbook.pipeline import training
     from modelbook.pipeline.run import run_pipeline
     from modelbook.tracking.outbox import Outbox
@@ -85,7 +85,7 @@ def spans_of_a_run(project: Path) -> dict[str, float]:
 
     spans.time(training, "read_lineage", "lineage")
     spans.time(MLflowTracker, "log_lineage", "lineage")
-    spans.time(package, "model_digest", "hashing", clock=time.thread_time)
+    spans.time(description, "model_digest", "hashing", clock=time.thread_time)
     for module in [value for name, value in sys.modules.items() if name.startswith("modelbook.")]:
         if hasattr(module, "file_hash"):
             spans.time(module, "file_hash", "hashing", clock=time.thread_time)

@@ -4,8 +4,6 @@ Nothing is loaded before its hash is the recorded one, and then only types of ou
 code: a skops file says itself which types it holds, so what it asks to be trusted with is not heard.
 """
 
-import importlib.metadata
-import sys
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,20 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import skops.io
 from isal import isal_zlib
 from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from modelbook.config import ColumnSchema, Config, Task
-from modelbook.errors import ConfigError, ModelRefusedError
-from modelbook.features.code import imported_modules, load_code
+from modelbook.config import Task
+from modelbook.errors import ModelRefusedError
+from modelbook.features.code import load_code
 from modelbook.files import file_hash, whole_file, write_whole
-from modelbook.models.digest import model_digest
+from modelbook.models.description import describe_model, shipped_name
 from modelbook.models.estimators import CATALOGUE, TRUSTED_TYPES
 from modelbook.models.integrity import CODE_FOLDER, refuse_other_code, verified_bytes
-from modelbook.records import CodeFile, InputColumn, ModelRecord
+from modelbook.records import InputColumn, ModelRecord
 
 MODEL_FILE = "model.skops"
 
@@ -34,8 +31,6 @@ _OWN_FOLDER = Path(__file__).parent.parent
 # A forest of 300 trees: 86 MB in 1.3 s. zlib takes 3.3 s for that at its level 1, and 9.3 s for 69 MB at 6.
 _COMPRESSION_LEVEL = 1
 _deflating = threading.Lock()
-_BASE_DISTRIBUTIONS = ("joblib", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
-_BASE_MODULES = frozenset({"joblib", "mlflow", "numpy", "pandas", "scipy", "sklearn", "skops"})
 
 
 def dump_skops(model: object, path: Path) -> None:
@@ -132,47 +127,6 @@ def pack(
     return record.model_copy(update=stored)
 
 
-def describe_model(
-    model: Pipeline,
-    *,
-    algorithm: str,
-    task: Task,
-    target: str,
-    inputs: Sequence[InputColumn],
-    code: Sequence[Path],
-) -> ModelRecord:
-    """Return the record of a fitted pipeline that is not stored: by it, and by its digest, it is known again.
-
-    Args:
-        model: The pipeline, from raw columns to predictions.
-        algorithm: The name of the estimator.
-        task: What it predicts.
-        target: The column that it predicts.
-        inputs: The raw columns that it takes.
-        code: The Python files that define its own types.
-
-    Returns:
-        A record with a file of no name, no hash and no bytes.
-
-    Raises:
-        ConfigError: The code imports a package that is not installed as a distribution.
-    """
-    classes = getattr(model, "classes_", ()) if task == "classification" else ()
-    return ModelRecord(
-        algorithm=algorithm,
-        task=task,
-        target=target,
-        classes=tuple(np.asarray(classes).tolist()),
-        inputs=tuple(inputs),
-        file="",
-        sha256="",
-        size_bytes=0,
-        digest=model_digest(model),
-        code=tuple(CodeFile(name=_shipped_name(file), sha256=file_hash(file)) for file in code),
-        requirements=_requirements(code),
-    )
-
-
 def unpack(folder: Path, record: ModelRecord) -> Pipeline:
     """Return the pipeline that a folder holds, after checking every file of it against the record.
 
@@ -186,19 +140,6 @@ def unpack(folder: Path, record: ModelRecord) -> Pipeline:
     for path, file in zip(code, record.code, strict=True):
         verified_bytes(path, file.sha256)
     return load_skops(folder / record.file, sha256=record.sha256, code=code)
-
-
-def describe_inputs(model: object, config: Config) -> tuple[InputColumn, ...]:
-    """Return the raw columns that a fitted model takes, with the types that the schema gives them.
-
-    Columns that the schema does not know are numbers that may be missing.
-    """
-    names = getattr(model, "feature_names_in_", config.features.columns)
-    unknown = ColumnSchema(type="float")
-    schemas = {str(name): config.data.columns.get(str(name), unknown) for name in names}
-    return tuple(
-        InputColumn(name=name, type=schema.type, nullable=schema.nullable) for name, schema in schemas.items()
-    )
 
 
 def trusted_types(folder: Path, record: ModelRecord) -> tuple[str, ...]:
@@ -228,30 +169,9 @@ def _trusted(code: Iterable[Path]) -> frozenset[str]:
 
 
 def _ship(source: Path, folder: Path) -> None:
-    write_whole(folder / _shipped_name(source), source.read_bytes())
-
-
-def _shipped_name(source: Path) -> str:
-    return f"{load_code(source).__name__}.py"
+    write_whole(folder / shipped_name(source), source.read_bytes())
 
 
 def _types_of(module: ModuleType) -> set[str]:
     classes = (value for value in vars(module).values() if isinstance(value, type))
     return {f"{cls.__module__}.{cls.__qualname__}" for cls in classes if cls.__module__ == module.__name__}
-
-
-def _requirements(code: Iterable[Path]) -> tuple[str, ...]:
-    names = set(_BASE_DISTRIBUTIONS)
-    imported = {name for file in code for name in imported_modules(file)}
-    unknown = imported - _BASE_MODULES - sys.stdlib_module_names
-    if unknown:
-        providers = importlib.metadata.packages_distributions()
-        for name in sorted(unknown):
-            if name not in providers:
-                raise ConfigError(
-                    "features.py imports a module that no installed package provides",
-                    mistakes=(f"import {name}",),
-                    hint="a model travels with its code file alone: use installed packages, or put it inside",
-                )
-            names.update(providers[name])
-    return tuple(f"{name}=={importlib.metadata.version(name)}" for name in sorted(names))

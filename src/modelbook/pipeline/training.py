@@ -1,10 +1,9 @@
 """The stage `train`: one pipeline from raw columns to predictions, fitted, evaluated and recorded."""
 
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -13,22 +12,25 @@ import polars as pl
 
 from modelbook.config import Config
 from modelbook.evaluation.gate import held_out_metrics
-from modelbook.evaluation.metrics import columns_of, compute_metrics, known_classes, positive_position
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import whole_file, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
-from modelbook.models.cross_validation import Score
 from modelbook.models.package import pack
-from modelbook.models.parts import hyperparameters, outcome
+from modelbook.models.parts import outcome
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
+from modelbook.pipeline.measuring import (
+    check_positive_class,
+    divided,
+    evaluate,
+    hyperparameters_of,
+    scoring,
+)
 from modelbook.pipeline.recording import enter_run, parameters
 from modelbook.records import Lineage, ModelRecord, RunMetadata
 from modelbook.tracking.lineage import command_line, read_lineage
 from modelbook.tracking.outbox import is_held_back
 from modelbook.tracking.tracker import MLflowTracker
-
-_WITHOUT_EFFECT = {"categorical_columns", "feature_types", "n_jobs", "verbose", "verbosity", "warm_start"}
 
 
 def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
@@ -79,12 +81,6 @@ def _lineage(config: Config, rows: dict[str, int], *, threads: int) -> Lineage:
     return read_lineage(config, data=data, rows=rows, threads=threads, command=command_line())
 
 
-def check_positive_class(train: pd.DataFrame, config: Config) -> None:
-    """Refuse a positive class that the target does not have, before hours of fitting rather than after."""
-    if config.project.task == "classification":
-        positive_position(known_classes(train[config.data.target]), config.evaluation.positive_class)
-
-
 class _Result(NamedTuple):
     metrics: dict[str, float]
     importances: dict[str, float]
@@ -110,11 +106,6 @@ def _make_outputs(
     return _Result(metrics, importances, packed.result())
 
 
-def divided(table: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Series]:
-    """Return a table's raw columns and its target."""
-    return table.drop(columns=config.data.target), table[config.data.target]
-
-
 def _cross_validate(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> dict[str, float]:
     config = trainer.config
     if not config.training.cv_folds:
@@ -132,52 +123,6 @@ def _fit(trainer: ModelTrainer, train: pd.DataFrame, log: PipelineLogger) -> Non
     log.info(f"fitted in {(now() - started_at).total_seconds():.1f} s")
     for line in outcome(trainer.model[-1]):
         log.info(line)
-
-
-def evaluate(
-    trainer: ModelTrainer, train: pd.DataFrame, test: pd.DataFrame
-) -> tuple[dict[str, float], pd.DataFrame]:
-    """Return a fitted model's metrics on training and test rows, and its predictions on test rows."""
-    metrics: dict[str, float] = {}
-    score = scoring(trainer.config, trainer.classes)
-    for prefix, table in (("train", train), ("test", test)):
-        predictions = predict_rows(trainer, table)
-        measured = score(*columns_of(predictions))
-        metrics |= {f"{prefix}_{name}": value for name, value in measured.items()}
-    return metrics, predictions
-
-
-def predict_rows(trainer: ModelTrainer, table: pd.DataFrame) -> pd.DataFrame:
-    """Return `actual`, `predicted` and `probability_<class>` for each row."""
-    X, y = divided(table, trainer.config)
-    frame = pd.DataFrame({"actual": y.to_numpy(), "predicted": trainer.predict(X)})
-    if trainer.classes and hasattr(trainer.model, "predict_proba"):
-        probabilities = trainer.predict_proba(X)
-        names = [f"probability_{label}" for label in trainer.classes]
-        frame = pd.concat([frame, pd.DataFrame(probabilities, columns=names)], axis=1)
-    return frame
-
-
-def scoring(config: Config, classes: Sequence[Any]) -> Score:
-    """Return what measures predictions by the metrics of the task, the classes in this order."""
-
-    def score(y_true: Any, y_pred: Any, probabilities: Any) -> dict[str, float]:
-        return compute_metrics(
-            config.project.task,
-            y_true,
-            y_pred,
-            probabilities=probabilities,
-            classes=classes,
-            positive_class=config.evaluation.positive_class,
-        )
-
-    return score
-
-
-def hyperparameters_of(trainer: ModelTrainer) -> dict[str, Any]:
-    """Return the estimator's settings, defaults included, but for those that bear on no result."""
-    settings = hyperparameters(trainer.model[-1])
-    return {name: value for name, value in settings.items() if name.split(".")[-1] not in _WITHOUT_EFFECT}
 
 
 def _write_outputs(

@@ -224,7 +224,8 @@ class MLflowTracker:
         Raises:
             ModelRefusedError: It holds types that could not be loaded again.
         """
-        from modelbook.models.package import describe_inputs, pack
+        from modelbook.models.description import describe_inputs
+        from modelbook.models.package import pack
 
         with tempfile.TemporaryDirectory() as folder:
             record = pack(

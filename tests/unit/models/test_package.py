@@ -16,17 +16,11 @@ from sklearn.preprocessing import FunctionTransformer
 from modelbook.errors import ConfigError, ModelRefusedError, NotFoundError, StorageError
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import file_hash
+from modelbook.models.description import describe_inputs
 from modelbook.models.digest import model_digest
 from modelbook.models.estimators import CATALOGUE
 from modelbook.models.integrity import CODE_FOLDER
-from modelbook.models.package import (
-    MODEL_FILE,
-    describe_inputs,
-    dump_skops,
-    load_skops,
-    pack,
-    unpack,
-)
+from modelbook.models.package import MODEL_FILE, dump_skops, load_skops, pack, unpack
 from modelbook.models.train import ModelTrainer
 
 TASKS = ("regression", "classification")

@@ -18,7 +18,8 @@ from sklearn.ensemble import RandomForestRegressor
 from modelbook.config import load_config
 from modelbook.errors import DataInvalidError, DataReadError, ModelbookError, StorageError, UsageError
 from modelbook.logs import PipelineLogger
-from modelbook.models.package import describe_inputs, pack
+from modelbook.models.description import describe_inputs
+from modelbook.models.package import pack
 from modelbook.serving import batch
 from modelbook.serving.batch import predict_file
 

@@ -22,14 +22,12 @@ from modelbook.evaluation.metrics import columns_of
 from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import whole_file
 from modelbook.logs import now
+from modelbook.models.description import describe_model
 from modelbook.models.folds import folds
-from modelbook.models.package import describe_model
 from modelbook.models.remembered import RememberedFeatures, Shelf, remember, with_fitted
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
-from modelbook.pipeline.recording import parameters
-from modelbook.pipeline.sweeps.records import ChosenBy, PreparedRows, TrialResult
-from modelbook.pipeline.training import (
+from modelbook.pipeline.measuring import (
     check_positive_class,
     divided,
     evaluate,
@@ -37,6 +35,8 @@ from modelbook.pipeline.training import (
     predict_rows,
     scoring,
 )
+from modelbook.pipeline.recording import parameters
+from modelbook.pipeline.sweeps.records import ChosenBy, PreparedRows, TrialResult
 from modelbook.records import ModelRecord
 from modelbook.tracking.lineage import data_version
 
