@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,8 @@ def propose_changes(
     Raises:
         ConfigError: A key is unknown or a value is not accepted.
     """
-    before, expected = parse_yaml(text, path), parse_yaml(text, path)
+    before = parse_yaml(text, path)
+    expected = deepcopy(before)
     yaml = _round_trip_yaml()
     document = yaml.load(text)
     for key, value in assignments.items():

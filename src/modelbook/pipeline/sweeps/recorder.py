@@ -17,6 +17,7 @@ from modelbook.tracking.abandoned import process_tags
 from modelbook.tracking.events import PARENT_UID_TAG, UID_TAG, RunStarted
 from modelbook.tracking.lineage import lineage_tags
 from modelbook.tracking.outbox import is_held_back
+from modelbook.tracking.store import import_client
 from modelbook.tracking.tracker import MLflowTracker
 
 SWEEP_TAG = "modelbook.sweep"
@@ -25,6 +26,13 @@ STATE_TAG = "modelbook.trial.state"
 ERROR_TAG = "modelbook.trial.error"
 
 _STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+
+
+def import_libraries(config: Config) -> None:
+    """Import what takes seconds, for a thread in which nobody waits for it: MLflow, and all that draws."""
+    if config.training.enable_mlflow:
+        import_client()
+    import_module("modelbook.pipeline.sweeps.page")
 
 
 class SweepRecorder:
@@ -112,9 +120,6 @@ class SweepRecorder:
             is_offline = is_held_back(self._config)
             self._parent = self._begun(is_offline=is_offline)
             tracker = MLflowTracker(self._config, is_offline=is_offline or not self._parent.is_online)
-            import_module(
-                "modelbook.pipeline.sweeps.page"
-            )  # what draws takes a second: here nobody waits for it
             while (record := self._waiting.get()) is not None:
                 self._enter(tracker, record)
                 self.is_online = self.is_online and tracker.is_online

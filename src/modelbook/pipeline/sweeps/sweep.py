@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import orjson
 
@@ -20,7 +21,7 @@ from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.run import bring_source
 from modelbook.pipeline.sweeps.outcome import OUTCOME_FILE, conclude
-from modelbook.pipeline.sweeps.recorder import SweepRecorder
+from modelbook.pipeline.sweeps.recorder import SweepRecorder, import_libraries
 from modelbook.pipeline.sweeps.records import ChosenBy, SweepOutcome, SweepRecord
 from modelbook.pipeline.sweeps.space import (
     Choice,
@@ -194,7 +195,7 @@ def _run(
     """Make the trials that are missing, and say what all of them came to."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _first_worker(config, search, folder) as worker:
+    with _first_worker(config, folder) as worker:
         is_lower_better = search.metric in LOWER_IS_BETTER
         study = SweepStudy(
             folder / _STUDY_FILE,
@@ -203,6 +204,8 @@ def _run(
             is_lower_better=is_lower_better,
             seed=config.training.seed,
         )
+        Thread(target=import_libraries, args=(config,), daemon=True).start()
+        worker.order("check", {"texts": search.probes, "path": str(config.path(CONFIG_PATH))})
         sweep = _record(config, search, folder)
         _say_beginning(sweep, search, done=len(study.ended), log=log)
         with _recording(config, sweep) as recorder:
@@ -224,11 +227,10 @@ def _run(
 
 
 @contextmanager
-def _first_worker(config: Config, search: _Search, folder: Path) -> Iterator[Worker]:
-    """Start a process to make trials, and have it refuse settings that no trial could be made with."""
+def _first_worker(config: Config, folder: Path) -> Iterator[Worker]:
+    """Start a process to make trials: what it imports takes seconds, in which this one has things to do."""
     worker = Worker(config.root, folder / "worker_0.log")
     try:
-        worker.order("check", {"texts": search.probes, "path": str(config.path(CONFIG_PATH))})
         yield worker
     finally:
         worker.close()
