@@ -79,6 +79,27 @@ def test_classes_of_every_type(kind, classified, plain_mlflow):
     assert list(plain_mlflow(project).predict(rows)) == project.predictions["predicted"].to_list()
 
 
+@pytest.mark.parametrize("algorithm", ["random_forest", "mlp"])
+def test_test_rows_of_one_class(algorithm, make_project, tmp_path):
+    """They end no run; a metric that they do not have fails its threshold."""
+    table = machines(["kept", "broke"]).sort("label").with_row_index("day")
+    project = make_project(tmp_path / "machines", table, target="label", task="classification")
+    settings = {
+        "model.algorithm": algorithm,
+        "model.hyperparameters.mlp": "{max_iter: 20}",
+        "split": "{method: time, column: day, test_size: 0.2, seed: 42}",
+        "evaluation.thresholds": "{roc_auc: {min: 0.5}, accuracy: {min: 0.0}}",
+    }
+    project.set(settings)
+    outcome = project.run(use_dvc=False)
+    assert set(project.predictions["actual"]) == {"kept"}
+    assert [(check.metric, check.passed) for check in outcome.gate.checks] == [
+        ("roc_auc", False),
+        ("accuracy", True),
+    ]
+    assert (project.root / "reports/report.html").is_file()
+
+
 def test_an_unknown_positive_class_is_refused_before_fitting(classified):
     """The classes are named, and neither a run nor a model is left."""
     project = classified(["kept", "broke"])

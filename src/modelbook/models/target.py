@@ -19,7 +19,7 @@ def target_array(y: Any, task: Task) -> npt.NDArray[Any]:
 
     Raises:
         DataInvalidError: Values are missing or, for regression, no finite numbers; for classification they
-            are fractions, or all of one class.
+            are fractions.
 
     Example:
         >>> target_array(pd.Series([1, 2]), "regression")
@@ -42,15 +42,21 @@ def target_array(y: Any, task: Task) -> npt.NDArray[Any]:
 
 
 def check_target(config: Config, y: npt.NDArray[Any]) -> None:
-    """Return quietly where a target can be transformed as `training.target_transform` says.
+    """Return quietly where a target can be learned, transformed as `training.target_transform` says.
 
     Args:
         config: The settings.
-        y: The target, `(n_rows,)`.
+        y: The target of training rows, `(n_rows,)`.
 
     Raises:
-        DataInvalidError: Values below zero are to have a logarithm.
+        DataInvalidError: There is one class only, or values below zero are to have a logarithm.
     """
+    if config.project.task == "classification" and len(np.unique(y)) == 1:
+        raise DataInvalidError(
+            "the target has one class only",
+            where=f"data.target: {config.data.target}",
+            expected="at least two classes to tell apart",
+        )
     if config.training.target_transform == "log" and (y < 0).any():
         raise DataInvalidError(
             "the target has values below zero, which have no logarithm",
@@ -87,9 +93,5 @@ def _labels(column: pd.Series, name: str) -> npt.NDArray[Any]:
             got=f"values of type {labels.dtype}",
             expected="text, integers or true and false, as project.task is classification",
             hint="set project.task: regression, or name another data.target",
-        )
-    if len(np.unique(labels)) == 1:
-        raise DataInvalidError(
-            "the target has one class only", where=name, expected="at least two classes to tell apart"
         )
     return labels

@@ -68,7 +68,6 @@ def test_classes_come_back_as_they_were_given(settings, table, algorithm, labels
         ("regression", [1.0, np.inf] * 45, "the target has infinite values"),
         ("classification", [1.5, 2.5] * 45, "the target has no classes"),
         ("classification", ["a", None] * 45, "the target has missing values"),
-        ("classification", ["a"] * 90, "the target has one class only"),
     ],
 )
 def test_a_target_that_cannot_be_learned_is_invalid_data(settings, table, task, y, message):  # noqa: PLR0917
@@ -78,6 +77,22 @@ def test_a_target_that_cannot_be_learned_is_invalid_data(settings, table, task, 
     assert caught.value.exit_code == 3
     assert caught.value.where == "price"
     assert "secret" not in str(caught.value)
+
+
+def test_one_class_cannot_be_learned(settings, table):
+    """There is nothing to tell apart; the exit code is 3."""
+    with pytest.raises(DataInvalidError, match="the target has one class only") as caught:
+        ModelTrainer(settings(task="classification")).train(raw(table), ["a"] * 90)
+    assert (caught.value.where, caught.value.exit_code) == ("data.target: dear", 3)
+
+
+@pytest.mark.parametrize("algorithm", ["linear", "mlp"])
+def test_rows_of_one_class_have_importances(settings, table, algorithm):
+    """What was learned can be looked at on rows that happen to be of one class."""
+    trainer = ModelTrainer(settings(algorithm, task="classification"))
+    trainer.train(raw(table), table["dear"])
+    rows = table[table["dear"] == "no"]
+    assert sum(trainer.get_feature_importance(raw(rows), rows["dear"]).values()) == pytest.approx(1)
 
 
 def test_an_empty_table_cannot_be_learned(settings, table):
