@@ -69,6 +69,20 @@ def test_a_value_that_is_not_accepted_is_named_before_anything_is_fitted(setting
     )
 
 
+@pytest.mark.parametrize("loss", ["RMSEWithUncertainty", "MultiQuantile:alpha=0.1,0.9"])
+def test_a_loss_that_predicts_several_numbers_is_refused_before_anything_is_fitted(settings, loss):
+    """The path leads to it, also within a blend; the exit code is 2."""
+    chosen = {"loss_function": loss}
+    blend = {"members": ["linear", {"catboost": chosen}]}
+    for algorithm, given, path in (("catboost", chosen, ""), ("blend", blend, "members.catboost.")):
+        with pytest.raises(ConfigError) as caught:
+            build_estimator(settings(algorithm, hyperparameters=given))
+        assert caught.value.mistakes[0].startswith(
+            f"model.hyperparameters.{algorithm}.{path}loss_function: The 'loss_function' parameter"
+        )
+        assert caught.value.exit_code == 2
+
+
 def test_lightgbm_takes_names_of_its_own(settings):
     """Some that are common have no place in its scikit-learn signature."""
     chosen = {"max_bin": 63, "path_smooth": 1.0}

@@ -339,3 +339,13 @@ def test_housing_is_learned(settings, shared_data):
     trainer.train(X_train, y_train)
     assert np.sqrt(((trainer.predict(X_val) - y_val) ** 2).mean()) < 56_000
     assert "ocean_proximity_INLAND" in trainer.get_feature_importance(X_val)
+
+
+@pytest.mark.parametrize("loss", ["Poisson", "Tweedie:variance_power=1.5", "LogLinQuantile:alpha=0.5"])
+def test_a_loss_of_logarithms_predicts_in_the_targets_own_unit(settings, table, loss):
+    """CatBoost's trees sum up to the logarithm of a count, which is not what is asked for."""
+    chosen = {"n_estimators": 60, "learning_rate": 0.3, "loss_function": loss}
+    trainer = ModelTrainer(settings("catboost", hyperparameters=chosen))
+    y = table["price"].clip(lower=1)
+    trainer.train(raw(table), y)
+    assert trainer.predict(raw(table)).mean() == pytest.approx(y.mean(), rel=0.5)

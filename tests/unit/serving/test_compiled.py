@@ -202,9 +202,10 @@ def test_served_as_trained(bundled, case: str):
     [
         ("catboost", TREES, NATIVE),
         ("catboost", TREES | {"grow_policy": "Lossguide"}, ONE_HOT),
+        ("catboost", TREES | {"loss_function": "Poisson"}, ONE_HOT),
         ("lightgbm", TREES | {"linear_tree": True}, ONE_HOT),
     ],
-    ids=["categories that are counted", "trees of another kind", "leaves that hold lines"],
+    ids=["categories that are counted", "trees of another kind", "another loss", "leaves that hold lines"],
 )
 def test_what_is_not_known_is_served_with_its_own_code(bundled, algorithm, *, settings, encode):
     """A setting that nothing here knows is not guessed at."""

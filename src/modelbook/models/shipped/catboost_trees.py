@@ -7,7 +7,7 @@ no pickle. This file travels with each model that uses it: it imports NumPy, sci
 
 import json
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import catboost
 import numpy as np
@@ -20,6 +20,9 @@ HeldOut = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 # Nothing printed and nothing written while it fits.
 _QUIET = {"logging_level": "Silent", "allow_writing_files": False}
+# Losses whose trees sum up to a logarithm, and losses that predict several numbers a row.
+_LOGARITHMIC = ("Poisson", "Tweedie", "LogLinQuantile")
+_OF_SEVERAL = ("RMSEWithUncertainty", "MultiQuantile")
 
 
 class _Trees(BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
@@ -178,9 +181,24 @@ class CatBoostRegressor(RegressorMixin, _Trees):  # type: ignore[misc] # scikit-
         (1,)
     """
 
+    # What has this is asked by `_validate_params` whether its settings go, before anything is fitted.
+    _parameter_constraints: ClassVar[dict[str, Any]] = {}
+
     def predict(self, X: npt.NDArray[Any]) -> Floats:
-        """Return the predictions, `(n_rows,)`."""
-        return self._computed(X, "RawFormulaVal")
+        """Return the predictions, `(n_rows,)`, in the target's unit whatever the loss."""
+        is_logarithmic = self._chosen_loss.startswith(_LOGARITHMIC)
+        return self._computed(X, "Exponent" if is_logarithmic else "RawFormulaVal")
+
+    @property
+    def _chosen_loss(self) -> str:
+        return str(self.settings.get("loss_function"))
+
+    def _validate_params(self) -> None:
+        if self._chosen_loss.startswith(_OF_SEVERAL):
+            raise ValueError(
+                "The 'loss_function' parameter of CatBoostRegressor must predict one number a row. "
+                f"Got {self._chosen_loss!r} instead."
+            )
 
     def _loss(self, known: npt.NDArray[Any]) -> str:  # noqa: ARG002 (classes have more than one)
         return "RMSE"
