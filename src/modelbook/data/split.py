@@ -123,19 +123,33 @@ def _check_size(table: pl.DataFrame, config: Config) -> None:
 
 
 def _classes_to_keep(table: pl.DataFrame, config: Config) -> pl.Series:
-    sizes = table[config.data.target].value_counts()["count"]
-    test_rows = math.ceil(config.split.test_size * table.height)
-    train_rows = table.height - test_rows
-    least = int(sizes.min())  # type: ignore[arg-type]
-    if least < _FEWEST_ROWS or min(test_rows, train_rows) < len(sizes):
+    sizes = table[config.data.target].value_counts()["count"].to_numpy()
+    if not has_strata(sizes, config.split.test_size):
+        test_rows = math.ceil(config.split.test_size * table.height)
         raise DataInvalidError(
             "a stratified split needs a row of each class on both sides",
             where=f"data.target: {config.data.target}",
-            got=f"{len(sizes)} classes, the rarest with {least} rows; {test_rows} rows to test",
+            got=f"{len(sizes)} classes, the rarest with {sizes.min()} rows; {test_rows} rows to test",
             expected="at least 2 rows of each class, and as many training and test rows as there are classes",
             hint="bring more rows of the rare classes, leave them out, or use split.method: random",
         )
     return table[config.data.target].rank("dense")
+
+
+def has_strata(sizes: Index, test_size: float) -> bool:
+    """Return whether classes have enough rows for a stratified split: one of each on both sides.
+
+    Args:
+        sizes: The rows of each class, `(n_classes,)`.
+        test_size: The share of test rows, in (0, 1).
+
+    Example:
+        >>> has_strata(np.array([2, 8]), 0.2), has_strata(np.array([1, 9]), 0.2)
+        (True, False)
+    """
+    n_rows = int(sizes.sum())
+    test_rows = math.ceil(test_size * n_rows)
+    return bool(sizes.min() >= _FEWEST_ROWS and min(test_rows, n_rows - test_rows) >= len(sizes))
 
 
 def _check_training_classes(table: pl.DataFrame, train: Index, config: Config) -> None:

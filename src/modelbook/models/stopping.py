@@ -1,5 +1,6 @@
 """Early stopping: how many iterations are best for training rows that were held back."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import polars as pl
 from sklearn.base import clone
 
 from modelbook.config import Config
-from modelbook.data.split import split_rows
+from modelbook.data.split import has_strata, split_rows
 from modelbook.errors import DataInvalidError
 from modelbook.models.parts import inner, members
 
@@ -55,33 +56,58 @@ def settle_iterations(estimator: Any, config: Config, *, X: pd.DataFrame, y: Arr
 def inner_split(config: Config, X: pd.DataFrame, y: Array) -> tuple[Array, Array]:
     """Return the numbers of training rows to fit on, and of those held back.
 
-    Rows are divided as `split` says, seeded by `training.seed`; classes keep their shares where rows are
-    drawn at random. Held-out rows of a class that no other row has are left out.
+    Rows are divided as `split` says, seeded by `training.seed`. Classes keep their shares where rows are
+    drawn at random; where they have too few rows for that, one row of each is fitted on, and what is held
+    back is drawn from the others. Held-out rows of a class that no other row has are left out.
 
     Raises:
         DataInvalidError: There are too few rows, groups, times or rows of a class.
     """
-    stopping = config.training.early_stopping
-    update: dict[str, Any] = {"test_size": stopping.share if stopping else 0.1, "seed": config.training.seed}
-    if config.project.task == "classification" and config.split.method == "random":
+    try:
+        train, held = _divided(config, X, y)
+    except DataInvalidError as error:
+        raise _too_few(error.what, got=error.got, expected=error.expected) from error
+    if config.project.task == "classification":
+        held = held[np.isin(y[held], y[train])]
+    if not len(held):
+        raise _too_few("those that could be are of classes that no other row has")
+    return train, held
+
+
+def _divided(config: Config, X: pd.DataFrame, y: Array) -> tuple[Array, Array]:
+    update: dict[str, Any] = {"test_size": _share(config), "seed": config.training.seed}
+    if config.project.task == "classification" and config.split.method in {"random", "stratified"}:
+        if not has_strata(np.unique(y, return_counts=True)[1], _share(config)):
+            return _drawn(config, y)
         update["method"] = "stratified"
     divided = config.model_copy(update={"split": config.split.model_copy(update=update)})
     columns = {config.data.target: pl.Series(y)}
     if config.split.column is not None and config.split.column in X.columns:
         columns |= {config.split.column: pl.from_pandas(X[config.split.column])}
-    try:
-        train, held = split_rows(pl.DataFrame(columns), divided)
-    except DataInvalidError as error:
-        raise DataInvalidError(
-            f"no training rows can be held back to stop early: {error.what}",
-            where="training.early_stopping",
-            got=error.got,
-            expected=error.expected,
-            hint="bring more rows, or set training.early_stopping: null",
-        ) from error
-    if config.project.task == "classification":
-        held = held[np.isin(y[held], y[train])]
-    return train, held
+    return split_rows(pl.DataFrame(columns), divided)
+
+
+def _drawn(config: Config, y: Array) -> tuple[Array, Array]:
+    """Return rows drawn by `training.seed`, the first row of each class never held back."""
+    spare = np.setdiff1d(np.arange(len(y)), np.unique(y, return_index=True)[1])
+    shuffled = np.random.default_rng(config.training.seed).permutation(spare)
+    held = np.sort(shuffled[: math.ceil(_share(config) * len(y))])
+    return np.setdiff1d(np.arange(len(y)), held), held
+
+
+def _share(config: Config) -> float:
+    stopping = config.training.early_stopping
+    return stopping.share if stopping else 0.1
+
+
+def _too_few(why: str, *, got: str | None = None, expected: str | None = None) -> DataInvalidError:
+    return DataInvalidError(
+        f"no training rows can be held back to stop early: {why}",
+        where="training.early_stopping",
+        got=got,
+        expected=expected,
+        hint="bring more rows, or set training.early_stopping: null",
+    )
 
 
 def category_columns(features: Any) -> list[int]:

@@ -55,12 +55,53 @@ def test_a_class_of_held_out_rows_alone_is_left_out(settings, table):
     assert held.tolist() == [89]
 
 
-def test_too_few_rows_to_hold_some_back(settings, table):
+RARE = {
+    "one row of a class": ["a"] * 89 + ["b"],
+    "two rows of a class": ["a"] * 88 + ["b"] * 2,
+    "more classes than rows to hold back": [f"class {at % 45}" for at in range(90)],
+}
+
+
+@pytest.mark.parametrize("method", ["random", "stratified"])
+@pytest.mark.parametrize("case", RARE)
+def test_classes_of_few_rows_are_fitted_on(settings, table, *, case, method):
+    """Where they cannot keep their shares, one row of each class is fitted on and the others are drawn."""
+    config = settings(
+        task="classification",
+        split={"method": method},
+        training={**STOPPING, "early_stopping": {"rounds": 3, "share": 0.01}},
+    )
+    y = np.array(RARE[case])
+    train, held = inner_split(config, raw(table), y)
+    assert sorted([*train, *held]) == list(range(90))
+    assert len(held) == 1
+    assert set(y[train]) == set(y)
+
+
+@pytest.mark.parametrize("algorithm", ["hist_gradient_boosting", "lightgbm", "xgboost", "catboost", "mlp"])
+def test_a_rare_class_stops_no_early_stopping(settings, table, algorithm):
+    """Nor does it within the folds of cross-validation, where fewer of its rows are left."""
+    config = settings(algorithm, task="classification", training={**STOPPING, "cv_folds": 5})
+    y = pd.Series(["a", "b"] * 44 + ["rare"] * 2)
+    trainer = ModelTrainer(config)
+    trainer.train(raw(table), y)
+    assert trainer.classes == ("a", "b", "rare")
+    assert trainer.cross_validate(raw(table), y, score=lambda *_: {"rows": 1.0})["cv_rows_mean"] == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "y"),
+    [
+        ({"method": "random"}, [f"class {at}" for at in range(90)]),
+        ({"method": "time", "column": "group"}, ["a", "b"] * 35 + ["c"] * 20),
+    ],
+)
+def test_too_few_rows_to_hold_some_back(settings, table, *, split, y):
     """What is missing is said, and how to do without."""
-    config = settings("lightgbm", task="classification", training=STOPPING)
-    y = pd.Series(["a"] * 89 + ["b"])
+    config = settings("lightgbm", task="classification", split=split, training=STOPPING)
     with pytest.raises(DataInvalidError, match="no training rows can be held back") as caught:
-        ModelTrainer(config).train(raw(table), y)
+        ModelTrainer(config).train(raw(table), pd.Series(y))
+    assert caught.value.what.endswith("those that could be are of classes that no other row has")
     assert caught.value.where == "training.early_stopping"
     assert caught.value.exit_code == 3
 
