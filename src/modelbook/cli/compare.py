@@ -37,7 +37,14 @@ Export = Annotated[
 
 def compare(
     context: typer.Context,
-    refs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; the first is the measure.")],
+    refs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="Two or more, the first being the measure: a run's id, its beginning, latest, current, "
+            "models:/NAME/VERSION or models:/NAME@ALIAS.",
+        ),
+    ],
     *,
     or_alone: Annotated[
         bool, typer.Option("--or-alone", help="Show the others alone if there is no first one yet.")
