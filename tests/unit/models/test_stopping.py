@@ -120,6 +120,21 @@ def test_the_model_is_that_of_the_number_found(settings, table):
     assert plain.predict(table).tobytes() == stopped.predict(table).tobytes()
 
 
+@pytest.mark.parametrize("labels", [("no", "yes"), (3, 7)])
+def test_weights_of_classes_are_those_of_the_labels(settings, table, labels):
+    """LightGBM stops where it does for codes of the classes that are weighted by the codes."""
+    codes = np.random.default_rng(0).permutation((table["dear"] == "yes").astype(int))
+    probabilities = []
+    for names in (labels, (0, 1)):
+        chosen = {"n_estimators": 40, "class_weight": {names[0]: 1, names[1]: 9}}
+        config = settings("lightgbm", task="classification", hyperparameters=chosen, training=STOPPING)
+        trainer = ModelTrainer(config)
+        trainer.train(raw(table), np.array(names)[codes])
+        assert trainer.model[-1].n_estimators < 40
+        probabilities.append(trainer.predict_proba(raw(table)))
+    assert probabilities[0].tobytes() == probabilities[1].tobytes()
+
+
 def test_a_network_that_cannot_be_stopped_takes_all_its_passes(settings, table):
     """L-BFGS learns from all rows at once: early stopping leaves it as it is."""
     chosen = {"solver": "lbfgs", "hidden_layer_sizes": [4], "max_iter": 20, "tol": 10.0}

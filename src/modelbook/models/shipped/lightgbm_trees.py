@@ -19,6 +19,7 @@ class _Trees:
     """What both tasks have in common."""
 
     categorical_columns: Sequence[int]
+    class_weight: Any
 
     def set_categories(self, columns: Sequence[int]) -> Self:
         """Take columns of the matrix, by their position, as codes of categories."""
@@ -48,6 +49,10 @@ class _Trees:
         """
         stop = lightgbm.early_stopping(rounds, verbose=False)
         probe: Any = clone(self)
+        if isinstance(self.class_weight, dict):
+            codes = {label: code for code, label in enumerate(np.unique(y).tolist())}
+            weights = {codes[label]: weight for label, weight in self.class_weight.items() if label in codes}
+            probe.set_params(class_weight=weights)
         watched = {"eval_X": held_out[0], "eval_y": self._codes(y, held_out[1])}
         probe.fit(X, self._codes(y, y), callbacks=[stop], **watched)
         return int(probe.best_iteration_)
