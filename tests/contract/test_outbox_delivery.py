@@ -167,6 +167,21 @@ def test_a_delivery_broken_off_at_any_call(config_of, direct, *, picture, tmp_pa
         assert picture(config, **BY_NATURE) == direct
 
 
+def test_names_that_mlflow_refuses_are_delivered(config_of, picture):
+    """An outbox with names that MLflow takes for no key is delivered; it used to be refused for ever."""
+    config = config_of("odd")
+    tracker = MLflowTracker(config, is_offline=True)
+    odd = {"modelbook.data.orders (1).csv": "0"}
+    place = config.tracking.experiment
+    tracker.resume_run(RunStarted(uid=tracker.uid, experiment=place, name="odd", started_at=BEGAN, tags=odd))
+    tracker.log_params({"features.left_out.Ticket #": "an id"})
+    tracker.end_run()
+    assert sync(config).error is None
+    (run,) = picture(config)["runs"]
+    assert (run["status"], run["params"]) == ("FINISHED", {"features.left_out.Ticket _x23_": "an id"})
+    assert run["tags"]["modelbook.data.orders _x28_1_x29_.csv"] == "0"
+
+
 @pytest.mark.parametrize("status", ["FAILED", "KILLED"])
 def test_how_an_offline_run_ended(config_of, picture, *, tmp_path, status):
     """A run that failed or was stopped offline is delivered as such."""

@@ -97,6 +97,17 @@ def test_many_and_long_values(tracker):
     assert run.data.params["long"].endswith("x…")
 
 
+def test_names_that_mlflow_refuses(tracker):
+    """Params, metrics and tags of any name are taken, under keys that can be read; MLflow refuses them."""
+    tracker.start_run()
+    tracker.log_params({"Ticket #": 1, "a//b": 2, "x" * 300: 3})
+    tracker.log_metrics({"rmse (net)": 1.0})
+    tracker.set_tags({"why?": "so"})
+    data = run_of(tracker).data
+    assert {"Ticket _x23_", "a_x2F__x2F_b"} < data.params.keys()
+    assert (data.metrics, data.tags["why_x3F_"]) == ({"rmse _x28_net_x29_": 1.0}, "so")
+
+
 def test_writing_twice_changes_nothing(tracker):
     """The same values again are no error; another value of a parameter is."""
     tracker.start_run()

@@ -5,6 +5,8 @@ import orjson
 import polars as pl
 import pytest
 
+from modelbook.pipeline.syncing import sync
+
 HEADER = "area,rooms,town,price\n"
 ROWS = "".join(f"{30 + row}.5,{row % 5},Brno,{30000 + 100 * row}\n" for row in range(60))
 
@@ -141,6 +143,42 @@ def test_names_of_any_kind(make_project, tmp_path, plain_mlflow):
     assert {stage.status for stage in project.run().stages} == {"cached"}
     rows = pl.read_parquet(project.root / "data/processed/test.parquet").drop(NAMES[3]).to_pandas()
     assert plain_mlflow(project).predict(rows).tolist() == project.predictions["predicted"].to_list()
+
+
+ODD = ["Ticket #", "Any other comments?", "notes//of 5 %/", "area [m²]?", "town?", "price ($)"]
+SLICE = "[{column: 'town?', min_rows: 2, thresholds: {rmse: {max: 1000000}}}]"
+
+
+@pytest.mark.parametrize("place", ["mlflow", "outbox"])
+def test_names_that_mlflow_refuses(make_project, tmp_path, free_port, *, place):
+    """Names that are no keys to MLflow, in every role, keep no run from its record, direct or delivered.
+
+    A run with one of them among the columns that are left out used to fail after the fit.
+    """
+    table = pl.DataFrame(
+        {
+            **{name: [f"{name} of row {row}" for row in range(80)] for name in ODD[:3]},
+            ODD[3]: [30.0 + row % 50 for row in range(80)],
+            ODD[4]: ["Brno" if row % 2 else "Porto" for row in range(80)],
+            ODD[5]: [1000.0 + row % 50 * 3 for row in range(80)],
+        }
+    )
+    project = make_project(tmp_path / "odd", table, target=ODD[5])
+    assert set(project.config.features.left_out) == set(ODD[:3])
+    (project.root / project.config.data.raw).rename(project.root / "data/raw/odd (1).csv")
+    file = "'data/raw/odd (1).csv'"
+    project.set({"data.source": file, "data.raw": file, "evaluation.gate.slices": SLICE})
+    if place == "outbox":
+        project.set({"tracking.uri": f"http://127.0.0.1:{free_port}"})
+    outcome = project.run(use_dvc=False)
+    assert (outcome.gate.passed, outcome.recorded) == (True, place)
+    if place == "outbox":
+        project.set({"tracking.uri": "null"})
+        assert sync(project.config).error is None
+    (run,) = project.recorded
+    assert (run.info.status, run.data.params["features.left_out"]) == ("FINISHED", ", ".join(ODD[:3]))
+    assert "modelbook.data.data/raw/odd _x28_1_x29_.csv" in run.data.tags
+    assert project.versions == [1]
 
 
 def test_classes_of_any_kind(make_project, tmp_path):

@@ -142,6 +142,7 @@ def parameters(config: Config, hyperparameters: dict[str, Any], *, rows: dict[st
     for section in ("tracking", "serving"):
         del settings[section]
     del settings["data"]["schema"], settings["model"]
+    settings["features"]["left_out"] = list(settings["features"]["left_out"])
     bare = {
         "algorithm": config.model.algorithm,
         "train_samples": rows[layout.TRAIN],

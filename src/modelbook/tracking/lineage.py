@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from modelbook.config import Config, mask_password
 from modelbook.files import file_hash
 from modelbook.records import CodeState, DataVersion, Environment, Lineage
+from modelbook.tracking.keys import mlflow_key
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.lock"
@@ -151,7 +152,7 @@ def lineage_tags(lineage: Lineage) -> dict[str, str]:
         **({"mlflow.source.git.commit": code.commit} if code.commit else {}),
         **({"mlflow.source.git.branch": code.branch} if code.branch else {}),
         **{f"modelbook.seed.{name}": str(seed) for name, seed in lineage.seeds.items()},
-        **{f"modelbook.data.{version.path}": version.md5 for version in lineage.data},
+        **{mlflow_key(f"modelbook.data.{version.path}"): version.md5 for version in lineage.data},
     }
 
 

@@ -31,6 +31,7 @@ from modelbook.tracking.events import (
     RunStarted,
     TagsSet,
 )
+from modelbook.tracking.keys import with_mlflow_keys
 from modelbook.tracking.statistics import keep_statistics
 from modelbook.tracking.store import PATIENCE_S, open_patient, registering, store_errors
 
@@ -205,7 +206,7 @@ class StoreWriter:
             run = self.client.create_run(
                 self._experiment_id(event.experiment),
                 start_time=_milliseconds(event.started_at),
-                tags=event.tags | {UID_TAG: event.uid} | self._parent_tag(event),
+                tags=with_mlflow_keys(event.tags) | {UID_TAG: event.uid} | self._parent_tag(event),
                 run_name=event.name,
             )
         self.run_id = str(run.info.run_id)
@@ -262,18 +263,18 @@ class StoreWriter:
     def _log_params(self, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 
-        self._log(params=[Param(key, value) for key, value in params.items()])
+        self._log(params=[Param(key, value) for key, value in with_mlflow_keys(params).items()])
 
     def _log_metrics(self, event: MetricsLogged) -> None:
         from mlflow.entities import Metric
 
-        metrics = event.metrics.items()
+        metrics = with_mlflow_keys(event.metrics).items()
         self._log(metrics=[Metric(key, value, event.timestamp_ms, event.step) for key, value in metrics])
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
-        self._log(tags=[RunTag(key, value) for key, value in tags.items()])
+        self._log(tags=[RunTag(key, value) for key, value in with_mlflow_keys(tags).items()])
 
     def _log(
         self, *, params: Sequence[Any] = (), metrics: Sequence[Any] = (), tags: Sequence[Any] = ()
