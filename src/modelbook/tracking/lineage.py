@@ -209,7 +209,15 @@ def _patch(root: Path, omitted: Iterable[str], replaced: Mapping[str, bytes]) ->
 
 def _large_untracked(root: Path) -> list[str]:
     untracked = git_says(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    return [path for path in untracked if path and (root / path).stat().st_size > _LARGEST_UNTRACKED_BYTES]
+    return [path for path in untracked if path and _size_bytes(root / path) > _LARGEST_UNTRACKED_BYTES]
+
+
+def _size_bytes(path: Path) -> int:
+    """Return the size of what a path itself names, as a link that leads nowhere; 0 where it is gone."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def git_says(root: Path, *arguments: str) -> str:

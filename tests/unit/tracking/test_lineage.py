@@ -93,6 +93,14 @@ def test_ignored_and_large_files_are_not_part_of_the_patch(repository):
     assert b"fits.csv" in state.patch
 
 
+def test_a_link_that_leads_nowhere(repository, tmp_path):
+    """A dangling link, as Emacs makes of a file in work, is in the patch as it is; it used to end the run."""
+    (repository / ".#features.py").symlink_to("ann@host.4711:1795")
+    state = read_code_state(repository)
+    assert (state.is_dirty, state.patch_omitted) == (True, ())
+    assert (apply(repository, state.patch, tmp_path) / ".#features.py").is_symlink()
+
+
 @pytest.mark.parametrize("name", ["dvc.lock", "data/raw/table.csv.dvc"])
 def test_what_dvc_writes_never_counts(repository, name):
     """dvc.lock and DVC's pointer files make nothing dirty, new or changed, and are in no patch."""
