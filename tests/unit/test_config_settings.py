@@ -207,6 +207,50 @@ def test_settings_show_no_password():
 
 
 @pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("data.source", "postgresql://ann:hush@host/db"),
+        ("tracking.uri", "https://ann:hush@host"),
+        ("tracking.uri", "mysql+pymysql://host/db?user=ann&password=hush"),
+    ],
+)
+def test_a_password_in_the_file_is_refused(path: Path, key: str, url: str):
+    """A password in config.yaml, which dvc.lock and patches would quote, is refused and not repeated.
+
+    It used to be accepted, written by `--set` and sent to the tracking server with every run.
+    """
+    section, name = key.split(".")
+    entry = f"{section}:\n  {name}: '{url}'\n"
+    before = TEXT.replace("data:\n", f"data:\n  {name}: '{url}'\n") if section == "data" else TEXT + entry
+    with pytest.raises(ConfigError) as caught:
+        set_values(path, {key: url})
+    assert path.read_text() == TEXT
+    path.write_text(before)
+    with pytest.raises(ConfigError, match=key):
+        load_config(path)
+    assert caught.value.exit_code == 2
+    assert "hush" not in str(caught.value)
+    set_values(path, {key: "postgresql://ann@host/db"})
+    assert load_config(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann@host:5432/db?sslmode=require",
+        "postgresql://ann:***@host/db",
+        "https://ann@host/t.csv?sig=x",
+        "mysql://host/db?password=***",
+        "data/raw/a:b@c.csv",
+    ],
+)
+def test_an_address_without_a_password_is_none(path: Path, url: str):
+    """A user, a port, a token of a URL and what is masked already are taken as they are."""
+    set_values(path, {"data.source": f"'{url}'", "data.raw": "data/raw/t.csv"})
+    assert load_config(path).data.source == url
+
+
+@pytest.mark.parametrize(
     ("url", "masked"),
     [
         (None, None),

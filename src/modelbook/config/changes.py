@@ -13,7 +13,14 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from modelbook.config.settings import Config, load_yaml, parse_yaml, read_text, validate
+from modelbook.config.settings import (
+    Config,
+    load_yaml,
+    parse_yaml,
+    read_text,
+    refuse_passwords,
+    validate,
+)
 from modelbook.errors import ConfigError
 from modelbook.files import write_whole
 
@@ -69,6 +76,7 @@ def propose_changes(
         _assign(expected, _names(key), parsed)
         _assign(document, _names(key), _on_one_line(parsed))
     config = validate(expected, root=path.absolute().parent.parent, environ=environ, where=str(path))
+    refuse_passwords(config, path)
     pairs = {key: (_look_up(before, key), _look_up(expected, key)) for key in assignments}
     # 1, 1.0 and true are equal to Python, and not to an estimator.
     changes = {key: (old, new) for key, (old, new) in pairs.items() if repr(old) != repr(new)}

@@ -37,6 +37,7 @@ CONFIG_PATH = Path("config/config.yaml")
 # Databases take passwords with /, ? and # in them; a port is no password.
 _PASSWORD = re.compile(r"(://[^/?#@:\[]*):(?!\d+(?:[/?#]|$))[^@]*(?:@[^@/?#]*(?=@))*@")
 _TOKEN = re.compile(r"(https?://)[^/?#@:]+@")
+_PASSWORD_KEYS = frozenset({"passwd", "password", "pwd"})
 
 _MESSAGES = {
     "extra_forbidden": "unknown key",
@@ -160,7 +161,7 @@ def load_config(source: ConfigLike, *, environ: Mapping[str, str] = os.environ) 
         environ: Where MLFLOW_TRACKING_URI is looked up.
 
     Raises:
-        ConfigError: The settings are wrong; each mistake is named with its path.
+        ConfigError: The settings are wrong; each mistake is named with its path. Or a file holds a password.
         NotFoundError: There is no such file.
     """
     if isinstance(source, Config):
@@ -172,7 +173,43 @@ def load_config(source: ConfigLike, *, environ: Mapping[str, str] = os.environ) 
         path = path / CONFIG_PATH
     root = path.absolute().parent
     root = root.parent if root.name == CONFIG_PATH.parent.name else root
-    return validate(parse_yaml(read_text(path), path), root=root, environ=environ, where=str(path))
+    config = validate(parse_yaml(read_text(path), path), root=root, environ=environ, where=str(path))
+    refuse_passwords(config, path)
+    return config
+
+
+def refuse_passwords(config: Config, path: Path) -> None:
+    """Refuse a password in a config file: git keeps the file, and the record of every run quotes it.
+
+    Raises:
+        ConfigError: An address in it holds one.
+    """
+    kept = {
+        "data.source": (config.data.source, "~/.pgpass, PGPASSWORD or ~/.netrc"),
+        "tracking.uri": (
+            config.tracking.uri,
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the address in MLFLOW_TRACKING_URI",
+        ),
+    }
+    mistakes = tuple(
+        f"{key}: a password stands in the address; keep it in {place}"
+        for key, (url, place) in kept.items()
+        if url and _holds_password(url)
+    )
+    if mistakes:
+        raise ConfigError(
+            "the config file holds a password, which every run would record",
+            mistakes=mistakes,
+            where=str(path),
+            hint="take it out, commit that, and change the password: git and earlier runs have it",
+        )
+
+
+def _holds_password(url: str) -> bool:
+    """Return whether a URL has a password in the clear, before its host or in its query."""
+    pairs = parse_qsl(url.partition("?")[2]) if "://" in url else []
+    is_in_query = any(key.lower() in _PASSWORD_KEYS and value != "***" for key, value in pairs)
+    return is_in_query or _PASSWORD.sub(r"\1:***@", url) != url
 
 
 def mask_password(url: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Files fetched over http(s), held against the hash that they must have."""
 
 import hashlib
+import netrc
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ def download(
     """Fetch a URL to a file, which gets its name only once its hash is right, and return that hash.
 
     Args:
-        url: Where the file is; redirections are followed.
+        url: Where the file is; redirections are followed. A password that it lacks is looked up in ~/.netrc.
         path: Where it goes.
         sha256: The hash that its bytes must have, as 64 hexadecimal digits; None takes what comes.
         connect_timeout_s: How long to wait for the server to answer at all.
@@ -79,7 +80,12 @@ def _stream(url: str, path: Path, timeout: "httpx.Timeout") -> str:
     # The bytes as stored are wanted, not as a server may compress them on the way.
     with (
         httpx.stream(
-            "GET", url, headers={"Accept-Encoding": "identity"}, timeout=timeout, follow_redirects=True
+            "GET",
+            url,
+            headers={"Accept-Encoding": "identity"},
+            auth=_kept_password(url),
+            timeout=timeout,
+            follow_redirects=True,
         ) as response,
         path.open("wb") as file,
     ):
@@ -88,6 +94,18 @@ def _stream(url: str, path: Path, timeout: "httpx.Timeout") -> str:
             digest.update(piece)
             file.write(piece)
     return digest.hexdigest()
+
+
+def _kept_password(url: str) -> "httpx.Auth | None":
+    """Return what shows hosts their password in ~/.netrc; nothing without one, or if the URL has its own."""
+    import httpx
+
+    if urlsplit(url).password is not None:
+        return None
+    try:
+        return httpx.NetRCAuth()
+    except (OSError, netrc.NetrcParseError):
+        return None
 
 
 def _unreachable(url: str, error: Exception) -> DataReadError:

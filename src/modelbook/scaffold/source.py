@@ -156,7 +156,8 @@ def without_password(url: str) -> tuple[str, tuple[str, ...]]:
     if "://" not in url or parts.password is None:
         return url, ()
     host = parts.netloc.rpartition("@")[2]
-    note = "the password was left out of config.yaml, which is in git: --refresh looks for it in ~/.pgpass"
+    place = "~/.netrc" if parts.scheme in {"http", "https"} else "~/.pgpass"
+    note = f"the password was left out of config.yaml, which is in git: --refresh looks for it in {place}"
     return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}")), (note,)
 
 

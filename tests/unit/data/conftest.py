@@ -15,6 +15,7 @@ class Quiet(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with a file, or with the beginning of one."""
         self.server.requests.append(self.path)
+        self.server.authorization = self.headers["Authorization"]
         if not self.path.startswith("/cut/"):
             super().do_GET()
             return
@@ -42,7 +43,10 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
-    """Return a running server of the folder `site`; `.requests` lists the paths asked for."""
+    """Return a running server of the folder `site`; `.requests` lists the paths asked for.
+
+    `.authorization` is what the last request showed.
+    """
     (tmp_path / "site").mkdir()
     handler = partial(Quiet, directory=str(tmp_path / "site"))
     running = ThreadingHTTPServer(("127.0.0.1", 0), handler)

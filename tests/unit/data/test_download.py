@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import time
+from base64 import b64encode
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_file_is_fetched(url, tmp_path):
     """A file whose hash is right gets its name."""
     download(f"{url}/t.csv", tmp_path / "raw" / "t.csv", sha256=SHA256)
     assert (tmp_path / "raw" / "t.csv").read_bytes() == CONTENT
+
+
+def test_a_password_is_looked_up(url, server, *, tmp_path, monkeypatch):
+    """A host is shown the password that ~/.netrc has for it, unless the URL has one of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ann password hush\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    for address, shown in ((url, b"ann:hush"), (url.replace("//", "//bob:own@"), b"bob:own")):
+        download(f"{address}/t.csv", tmp_path / "raw" / "t.csv", sha256=SHA256)
+        assert server.authorization == f"Basic {b64encode(shown).decode()}"
 
 
 def test_wrong_hash(url, tmp_path):

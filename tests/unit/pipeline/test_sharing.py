@@ -16,7 +16,7 @@ from modelbook.pipeline.finding import Finding
 from modelbook.pipeline.sharing import examine_sharing
 from modelbook.tracking import places
 
-SETTINGS = "data: {source: data/raw/t.csv}\ntracking: {uri: 'https://ann:hush@mlflow.example.org'}\n"
+SETTINGS = "data: {source: data/raw/t.csv}\ntracking: {uri: 'https://mlflow.example.org'}\n"
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,9 @@ def look(root: Path | Config, name: str) -> Finding:
     return finding
 
 
-def test_all_is_shared(root: Path):
+def test_all_is_shared(root: Path, monkeypatch: pytest.MonkeyPatch):
     """Of a project that others can make again each answer is yes, without advice or password."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:hush@mlflow.example.org")
     findings = list(examine_sharing(load_config(root)))
     assert [finding.name for finding in findings] == [
         "dvc.lock",
