@@ -14,7 +14,7 @@ from modelbook.pipeline.finding import Finding, failed
 from modelbook.pipeline.leftovers import find_leftovers
 from modelbook.pipeline.sharing import examine_sharing
 from modelbook.pipeline.standing import examine_standing
-from modelbook.tracking.store import old_file_store, open_client
+from modelbook.tracking.store import old_file_store, open_client, store_errors
 
 _FREE_BYTES = 1 << 30
 
@@ -95,7 +95,9 @@ def _store(config: Config) -> Finding:
         return Finding(name="tracking", is_well=True, detail="off: training.enable_mlflow is false")
     where = mask_password(config.tracking_uri) or ""
     try:
-        open_client(config).search_experiments(max_results=1)
+        client = open_client(config)
+        with store_errors(config.tracking_uri):
+            client.search_experiments(max_results=1)
     except ModelbookError as error:
         return failed("tracking", error)
     return Finding(name="tracking", is_well=True, detail=where)

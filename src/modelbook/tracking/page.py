@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from modelbook.config import Config
 from modelbook.errors import TrackingStoreError, UsageError
 from modelbook.tracking.address import is_remote
-from modelbook.tracking.store import open_client
+from modelbook.tracking.store import open_client, store_errors
 
 _READY_WITHIN_S = 90.0
 _POLL_S = 0.2
@@ -35,7 +35,9 @@ def mlflow_page(config: Config, *, host: str, port: int) -> Iterator[str]:
         TrackingStoreError: The store cannot be used, or the page does not come up.
         UsageError: The address is taken, or not one of this machine.
     """
-    experiment = open_client(config).get_experiment_by_name(config.tracking.experiment)
+    client = open_client(config)
+    with store_errors(config.tracking_uri):
+        experiment = client.get_experiment_by_name(config.tracking.experiment)
     place = f"/#/experiments/{experiment.experiment_id}/runs" if experiment else "/#/experiments"
     if is_remote(config.tracking_uri):
         yield f"{_without_account(config.tracking_uri)}{place}"

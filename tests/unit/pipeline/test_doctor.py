@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import UNAUTHENTICATED
 
 from modelbook.errors import TrackingStoreError
 from modelbook.pipeline import doctor
@@ -116,6 +118,18 @@ def test_a_store_that_does_not_answer(root: Path, monkeypatch: pytest.MonkeyPatc
     finding = look(root, "tracking")
     assert (finding.is_well, finding.hint) == (False, "start it")
     assert finding.detail == "the tracking server does not answer: http://a:***@b"
+
+
+def test_a_store_that_refuses(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """What answers and refuses is a finding with its own words; the doctor used to die of it."""
+
+    def refuse(**_: object) -> None:
+        raise MlflowException("You are not authenticated.", error_code=UNAUTHENTICATED)
+
+    monkeypatch.setattr(doctor, "open_client", lambda _: SimpleNamespace(search_experiments=refuse))
+    finding = look(root, "tracking")
+    assert not finding.is_well
+    assert finding.detail == "the tracking store cannot be used: You are not authenticated."
 
 
 def test_a_store_with_a_password(root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import UNAUTHENTICATED
 
 from modelbook.config import Config, load_config
 from modelbook.errors import TrackingStoreError, UsageError
@@ -109,6 +111,22 @@ def test_a_server_has_its_own_page(config: Config, started, uri: str, *, address
     remote = load_config(config.as_dict(), environ={"MLFLOW_TRACKING_URI": uri})
     with mlflow_page(remote, host="127.0.0.1", port=5002) as given:
         assert given == address
+    assert started == []
+
+
+def test_a_server_that_refuses(config: Config, started, monkeypatch: pytest.MonkeyPatch):
+    """Where the store answers and refuses, the page ends with its words and exit code 7, in no traceback."""
+
+    def refuse(_: str) -> None:
+        raise MlflowException("You are not authenticated.", error_code=UNAUTHENTICATED)
+
+    monkeypatch.setattr(page, "open_client", lambda _: SimpleNamespace(get_experiment_by_name=refuse))
+    with (
+        pytest.raises(TrackingStoreError) as caught,
+        mlflow_page(config, host="127.0.0.1", port=5002),
+    ):
+        pytest.fail("nobody was let in")
+    assert (caught.value.exit_code, caught.value.got) == (7, "You are not authenticated.")
     assert started == []
 
 
