@@ -95,7 +95,7 @@ class CodeState(Record):
         branch: Its branch; None outside git or on no branch.
         is_dirty: Whether code or config differed from the commit; dvc.lock and DVC's outs never count.
         patch: What differed, as a patch over the commit, untracked source files included.
-        patch_omitted: Files that the patch leaves out for their size.
+        patch_omitted: Files that the patch leaves out for their size, or because git could not read them.
     """
 
     commit: str | None

@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 
 from modelbook.config import Config, mask_password
 from modelbook.files import file_hash
+from modelbook.logs import PipelineLogger
 from modelbook.records import CodeState, DataVersion, Environment, Lineage
 from modelbook.tracking.keys import mlflow_key
 
@@ -33,6 +34,7 @@ _NOTES = ("dvc.lock", "*.dvc", "config/packages.yaml")
 _NEVER_DIRTY = tuple(f":(exclude,glob)**/{note}" for note in _NOTES)
 # A git that runs this process, as in a hook, points these at its own repository.
 GIT_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
+_AS_IT_IS: Mapping[str, str] = MappingProxyType({})
 _LARGEST_UNTRACKED_BYTES = 1 << 20
 _NAME_AND_VERSION = re.compile(r"^(Name|Version): *(\S+)", re.MULTILINE)
 _VECTOR = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "neon", "sve")
@@ -75,7 +77,8 @@ def read_code_state(root: Path, *, replaced: Mapping[str, bytes] = MappingProxyT
     """Return the commit that a project stands on and what differs from it.
 
     The difference is a patch over the commit, untracked files included; what git ignores, dvc.lock, DVC's
-    pointer files and untracked files above 1 MiB are not part of it. Nothing in the work tree changes.
+    pointer files, untracked files above 1 MiB and what git cannot read are not part of it. Nothing in the
+    work tree changes.
 
     Args:
         root: The project.
@@ -85,13 +88,15 @@ def read_code_state(root: Path, *, replaced: Mapping[str, bytes] = MappingProxyT
     if not commit:
         return CodeState(commit=None, branch=None, is_dirty=False)
     branch = git_says(root, "symbolic-ref", "--short", "--quiet", "HEAD") or None
-    is_clean = not git_says(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY)
+    status = _git(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY)
+    is_clean = not (status is None or status.returncode or status.stdout)
     if is_clean and not replaced:
         return CodeState(commit=commit, branch=branch, is_dirty=False)
-    omitted = tuple(_large_untracked(root))
-    patch = _patch(root, omitted, replaced)
+    patch, omitted = _patch(root, replaced)
     if replaced and not patch and not omitted:
         return CodeState(commit=commit, branch=branch, is_dirty=False)
+    if not patch and not omitted:
+        _warn("git gives no patch of what differs from the commit: that is not on record")
     return CodeState(commit=commit, branch=branch, is_dirty=True, patch=patch, patch_omitted=omitted)
 
 
@@ -192,24 +197,43 @@ def user_name() -> str:
         return "unknown"
 
 
-def _patch(root: Path, omitted: Iterable[str], replaced: Mapping[str, bytes]) -> bytes:
+def _patch(root: Path, replaced: Mapping[str, bytes]) -> tuple[bytes, tuple[str, ...]]:
+    """Return the patch over the commit, and the files that it leaves out."""
+    omitted = _large_untracked(root)
     paths = (".", *_NEVER_DIRTY, *(f":(exclude,literal){path}" for path in omitted))
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git_bytes(root, "read-tree", "HEAD", environ=index)
-        _git_bytes(root, "add", "--all", "--", *paths, environ=index)
+        if refusal := _refusal(_git(root, "add", "--all", "--ignore-errors", "--", *paths, environ=index)):
+            omitted = _not_added(root, index)
+            _warn(f"not committed, and not on record: {', '.join(omitted)} (git: {refusal})")
         for path, content in replaced.items():
             blob = _git_bytes(root, "hash-object", "-w", "--stdin", content=content).decode().strip()
             place = git_says(root, "rev-parse", "--show-prefix") + path
             _git_bytes(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{place}", environ=index)
         # Not `git diff`: what the user told it about colours, prefixes and tools would spoil the patch.
         options = ("--cached", "--patch", "--binary", "--no-ext-diff", "--no-textconv")
-        return _git_bytes(root, "diff-index", *options, "HEAD", "--", ".", environ=index)
+        return _git_bytes(root, "diff-index", *options, "HEAD", "--", ".", environ=index), omitted
 
 
-def _large_untracked(root: Path) -> list[str]:
-    untracked = git_says(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    return [path for path in untracked if path and _size_bytes(root / path) > _LARGEST_UNTRACKED_BYTES]
+def _warn(message: str) -> None:
+    PipelineLogger("tracking").warning(message)
+
+
+def _large_untracked(root: Path) -> tuple[str, ...]:
+    paths = _listed(root, "--others")
+    return tuple(path for path in paths if _size_bytes(root / path) > _LARGEST_UNTRACKED_BYTES)
+
+
+def _not_added(root: Path, index: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what differs from the commit and is not in an index all the same."""
+    return _listed(root, "--others", "--modified", "--", ".", *_NEVER_DIRTY, environ=index)
+
+
+def _listed(root: Path, *which: str, environ: Mapping[str, str] = _AS_IT_IS) -> tuple[str, ...]:
+    words = ("ls-files", "--exclude-standard", "-z", *which)
+    names = _git_bytes(root, *words, environ=environ).decode("utf-8", "surrogateescape")
+    return tuple(filter(None, names.split("\0")))
 
 
 def _size_bytes(path: Path) -> int:
@@ -226,22 +250,36 @@ def git_says(root: Path, *arguments: str) -> str:
 
 
 def _git_bytes(
-    root: Path, *arguments: str, environ: Mapping[str, str] | None = None, content: bytes | None = None
+    root: Path, *arguments: str, environ: Mapping[str, str] = _AS_IT_IS, content: bytes | None = None
 ) -> bytes:
-    """Return what git prints, and nothing where git or a repository is missing."""
+    """Return what git prints, and nothing where it refuses, or git or a repository is missing."""
+    done = _git(root, *arguments, environ=environ, content=content)
+    return done.stdout if done is not None and done.returncode == 0 else b""
+
+
+def _refusal(done: "subprocess.CompletedProcess[bytes] | None") -> str:
+    """Return in git's own words why it refused; nothing where it did not, or is missing."""
+    if done is None or done.returncode == 0:
+        return ""
+    return done.stderr.decode("utf-8", "replace").strip().partition("\n")[0] or f"exit code {done.returncode}"
+
+
+def _git(
+    root: Path, *arguments: str, environ: Mapping[str, str] = _AS_IT_IS, content: bytes | None = None
+) -> "subprocess.CompletedProcess[bytes] | None":
+    """Run git and return what became of it; None where it is missing."""
     try:
-        done = subprocess.run(  # noqa: S603 (a list, never a shell)
+        return subprocess.run(  # noqa: S603 (a list, never a shell)
             ["git", "--no-optional-locks", "-c", "core.quotePath=false", *arguments],  # noqa: S607 (the user's)
             cwd=root,
             env={name: value for name, value in os.environ.items() if name not in GIT_POINTERS}
-            | dict(environ or {}),
+            | dict(environ),
             input=content,
             capture_output=True,
             check=False,
         )
     except FileNotFoundError:
-        return b""
-    return done.stdout if done.returncode == 0 else b""
+        return None
 
 
 def _cpu_name() -> str:

@@ -101,6 +101,28 @@ def test_a_link_that_leads_nowhere(repository, tmp_path):
     assert (apply(repository, state.patch, tmp_path) / ".#features.py").is_symlink()
 
 
+def test_what_git_cannot_add_costs_nothing_else(repository, caplog):
+    """A repository within it that has no commit is named, with git's words; the other changes are recorded.
+
+    They used to be lost with it, without a word.
+    """
+    (repository / "features.py").write_text("A = 2\n")
+    git(repository, "init", "--quiet", "nested")
+    (repository / "nested/inner.py").write_text("N = 1\n")
+    state = read_code_state(repository)
+    assert b"+A = 2" in state.patch
+    assert state.patch_omitted == ("nested/",)
+    assert "not on record: nested/ (git: error: 'nested/' does not have a commit checked out)" in caplog.text
+
+
+def test_a_difference_without_a_patch(repository, caplog):
+    """Where git does not say what differs, the state counts as dirty, and that is said."""
+    (repository / ".git/index").write_bytes(b"torn")
+    state = read_code_state(repository)
+    assert (state.is_dirty, state.patch, state.patch_omitted) == (True, b"", ())
+    assert "git gives no patch" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["dvc.lock", "data/raw/table.csv.dvc"])
 def test_what_dvc_writes_never_counts(repository, name):
     """dvc.lock and DVC's pointer files make nothing dirty, new or changed, and are in no patch."""

@@ -269,7 +269,7 @@ def _missing(recorded: RecordedRun) -> Iterator[str]:
     if code.is_dirty and not code.patch:
         yield "code: the run had changes that were not committed, and they were not recorded"
     for path in code.patch_omitted:
-        yield f"code: {path} was not committed, and too large to be recorded"
+        yield f"code: {path} was not committed, and was too large to be recorded, or git could not read it"
 
 
 def _unexplained(verdict: Verdict) -> tuple[str, ...]:
