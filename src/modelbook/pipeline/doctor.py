@@ -10,10 +10,11 @@ from pathlib import Path
 from modelbook.config import CONFIG_PATH, Config, load_config, mask_password
 from modelbook.errors import ModelbookError
 from modelbook.pipeline.check import check_dvc_files, check_project
-from modelbook.pipeline.finding import Finding, failed
+from modelbook.pipeline.finding import Finding, failed, well
 from modelbook.pipeline.leftovers import find_leftovers
 from modelbook.pipeline.sharing import examine_sharing
 from modelbook.pipeline.standing import examine_standing
+from modelbook.tracking.lineage import git_refusal
 from modelbook.tracking.store import old_file_store, open_client, store_errors
 
 _FREE_BYTES = 1 << 30
@@ -26,7 +27,7 @@ def examine(root: Path, *, is_team: bool = False) -> list[Finding]:
         root: The folder.
         is_team: Whether to look at what others can reach, too.
     """
-    findings = [Finding(name="python", is_well=True, detail=platform.python_version()), _git(), _space(root)]
+    findings = [well("python", platform.python_version()), _git(root), _space(root)]
     try:
         config = load_config(root)
     except ModelbookError as error:
@@ -38,11 +39,14 @@ def examine(root: Path, *, is_team: bool = False) -> list[Finding]:
     return [*findings, *examine_sharing(config)] if is_team else findings
 
 
-def _git() -> Finding:
+def _git(root: Path) -> Finding:
     path = shutil.which("git")
     if path is None:
         hint = "install git: without it no run knows its commit"
         return Finding(name="git", is_well=False, detail="not installed", hint=hint)
+    if refusal := git_refusal(root):
+        hint = "until git takes the repository no run knows its commit; `git status` there says what to do"
+        return Finding(name="git", is_well=False, detail=refusal, hint=hint)
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
     return Finding(name="git", is_well=True, detail=done.stdout.strip().removeprefix("git version "))
 

@@ -86,6 +86,8 @@ def read_code_state(root: Path, *, replaced: Mapping[str, bytes] = MappingProxyT
     """
     commit = git_says(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
+        if refusal := git_refusal(root):
+            _warn(f"the run carries no commit: git refuses the repository ({refusal})")
         return CodeState(commit=None, branch=None, is_dirty=False)
     branch = git_says(root, "symbolic-ref", "--short", "--quiet", "HEAD") or None
     status = _git(root, "status", "--porcelain", "--", ".", *_NEVER_DIRTY)
@@ -247,6 +249,16 @@ def _size_bytes(path: Path) -> int:
 def git_says(root: Path, *arguments: str) -> str:
     """Return what git prints in a folder, and nothing where it refuses, or git or a repository is missing."""
     return _git_bytes(root, *arguments).decode("utf-8", "surrogateescape").strip("\n")
+
+
+def git_refusal(root: Path) -> str:
+    """Return in git's own words why it refuses the repository that a folder lies in.
+
+    Nothing where it does not refuse, where there is none, or where git is missing.
+    """
+    if not any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
+        return ""
+    return _refusal(_git(root, "rev-parse", "--git-dir"))
 
 
 def _git_bytes(

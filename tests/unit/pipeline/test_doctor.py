@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +105,16 @@ def test_a_closed_folder(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != closed)
     assert amiss(root) == ["folders"]
     assert look(root, "folders").detail == f"cannot write to {closed}"
+
+
+def test_a_repository_that_git_refuses(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """A repository that git refuses for its owner is a finding; it used to count as well."""
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    assert look(root, "git").is_well
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch to test this
+    finding = look(root, "git")
+    assert not finding.is_well
+    assert "dubious ownership" in finding.detail
 
 
 def test_a_store_that_does_not_answer(root: Path, monkeypatch: pytest.MonkeyPatch):

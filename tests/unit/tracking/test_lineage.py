@@ -173,6 +173,20 @@ def test_a_project_within_a_repository(repository, tmp_path):
     assert not (tree / "project/large.csv").exists()
 
 
+def test_a_repository_that_git_refuses(repository, tmp_path, *, monkeypatch, caplog):
+    """A repository that git refuses for its owner is said to be; it used to count as none, without a word."""
+    (tmp_path / "outside").mkdir()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch to test this
+    (repository / "project").mkdir()
+    for folder in (repository, repository / "project"):
+        caplog.clear()
+        assert read_code_state(folder).commit is None
+        assert "git refuses the repository (fatal: detected dubious ownership" in caplog.text
+    caplog.clear()
+    assert read_code_state(tmp_path / "outside").commit is None
+    assert not caplog.text
+
+
 def test_settings_of_the_user_do_not_spoil_the_patch(repository, tmp_path):
     """Whatever the user told git about how differences look, the patch applies."""
     for name, value in {
