@@ -1,12 +1,17 @@
+import hashlib
+import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelbook.config import changes, load_config, mask_password, set_values, spell
 from modelbook.errors import ConfigError, NotFoundError
+from modelbook.records import Record
 
 TEXT = """\
 # The settings of this project.
@@ -198,6 +203,30 @@ def test_the_hash_follows_the_settings_but_not_the_secrets(path: Path):
 def test_numbers_of_any_size_have_a_hash():
     """A number beyond 64 bits is a setting like another."""
     assert load_config({"model": {"hyperparameters": {"ridge": {"alpha": 10**40}}}}).sha256
+
+
+def test_what_is_no_finite_number_counts():
+    """`.inf`, `-.inf`, `.nan` and `null` are four settings, each with a hash that its record has too."""
+
+    class Recorded(Record):
+        config: dict[str, Any]
+
+    values = {math.inf: "Infinity", -math.inf: "-Infinity", math.nan: "NaN", None: None}
+    hashes = set()
+    for value, written in values.items():
+        config = load_config({"model": {"hyperparameters": {"linear": {"C": value, "all": [value, 1e300]}}}})
+        recorded = Recorded.model_validate_json(Recorded(config=config.as_dict()).model_dump_json()).config
+        assert recorded["model"]["hyperparameters"]["linear"] == {"C": written, "all": [written, 1e300]}
+        assert hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest() == config.sha256
+        hashes.add(config.sha256)
+    assert len(hashes) == 4
+
+
+def test_finite_settings_have_the_hash_that_they_had():
+    """Settings of finite numbers are hashed as Python's own JSON of them."""
+    config = load_config({"model": {"hyperparameters": {"ridge": {"alpha": 0.1, "grid": [1, 2.5, None]}}}})
+    dumped = json.dumps(config.model_dump(by_alias=True), sort_keys=True)
+    assert config.sha256 == hashlib.sha256(dumped.encode()).hexdigest()
 
 
 def test_settings_show_no_password():

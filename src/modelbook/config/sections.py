@@ -51,7 +51,12 @@ class Section(BaseModel):
     """A part of the configuration: frozen, unknown keys refused, numbers finite and never read from text."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, strict=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        strict=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
     )
 
 

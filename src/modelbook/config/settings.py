@@ -137,8 +137,12 @@ class Config(Section):
         return f"sqlite:///{self._root / uri.removeprefix('sqlite:///')}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every setting, defaults included, in YAML's names; passwords in URLs are masked."""
-        settings = self.model_dump(mode="json", by_alias=True)
+        """Return every setting, defaults included, in YAML's names; passwords in URLs are masked.
+
+        What is no finite number is text, as in the JSON of a record: the hash tells `.inf` from `null`.
+        """
+        dumped = json.dumps(self.model_dump(mode="json", by_alias=True))
+        settings: dict[str, Any] = json.loads(dumped, parse_constant=str)
         for section, key in (("data", "source"), ("tracking", "uri")):
             settings[section][key] = mask_password(settings[section][key])
         return settings
