@@ -16,6 +16,7 @@ from modelbook.errors import NotFoundError, NotReproducedError
 from modelbook.logs import PipelineLogger
 from modelbook.pipeline.recorded import find_recorded
 from modelbook.pipeline.reproduction.reproduce import reproduce_run
+from modelbook.pipeline.reproduction.verdict import Verdict, compare_outcomes, judge_outcomes
 
 FEATURES = """
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -128,6 +129,23 @@ def test_a_run_has_several_names(changed, name):
     assert found.metadata == run
     assert found.predictions.equals(changed.predictions)
     assert found.faults == ()
+
+
+def test_predictions_that_cannot_be_read(project):
+    """Damaged predictions are a fault of the record, and no run with such a record is found identical."""
+    (path,) = (project.root / "logs/mlruns").rglob("test_predictions.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    found = find_recorded(project.config, "latest", LOG)
+    assert found.predictions is None
+    assert found.faults == ("record: test_predictions.parquet of the run cannot be read",)
+
+
+def test_predictions_that_are_gone(finished_project):
+    """Predictions that the record does not have are not equal to what came out now."""
+    run, predictions = finished_project.metadata, (None, finished_project.predictions)
+    checks = compare_outcomes(run, run, predictions=predictions)
+    assert [check.name for check in checks if not check.equal] == ["predictions"]
+    assert judge_outcomes(checks, predictions, is_same_source=True) is Verdict.DIFFERENT
 
 
 def test_without_the_store_the_journal_has_the_run(changed):

@@ -53,8 +53,8 @@ class RecordedRun:
     Attributes:
         run_id: Its id in the store; its uid where there is none.
         metadata: Its record.
-        predictions: What it predicted for the test rows; None where that was not kept.
-        faults: Which of its files in the store are not what the record holds of them, one each.
+        predictions: What it predicted for the test rows; None where that was not kept or cannot be read.
+        faults: Which of its files are not what the record holds of them, or cannot be read, one each.
     """
 
     run_id: str
@@ -194,12 +194,8 @@ def _read_store(config: Config, run_id: str) -> RecordedRun | None:
         return None
     metadata = _parsed(held.files[journal.METADATA_FILE], where=f"run {run_id}")
     _refuse_contradiction([*_own_faults(metadata.lineage), *_tag_faults(metadata, held.tags)], run_id)
-    return RecordedRun(
-        run_id=run_id,
-        metadata=metadata,
-        predictions=_table(held.files.get(journal.PREDICTIONS_FILE)),
-        faults=tuple(_file_faults(metadata, held.files)),
-    )
+    faults = _file_faults(metadata, held.files)
+    return _with_predictions(run_id, metadata, held.files.get(journal.PREDICTIONS_FILE), faults=faults)
 
 
 def _in_journal(config: Config, names: _Names) -> RecordedRun | None:
@@ -209,7 +205,7 @@ def _in_journal(config: Config, names: _Names) -> RecordedRun | None:
             path = kept if kept.is_file() else _lying(config, run)
             content = path.read_bytes() if path and path.is_file() else None
             _refuse_contradiction(_own_faults(run.lineage), names.run_id)
-            return RecordedRun(names.run_id, run, _table(content))
+            return _with_predictions(names.run_id, run, content, faults=[])
     return None
 
 
@@ -232,13 +228,17 @@ def _parsed(content: bytes, *, where: str) -> RunMetadata:
         ) from error
 
 
-def _table(content: bytes | None) -> pl.DataFrame | None:
-    if content is None:
-        return None
-    try:
-        return pl.read_parquet(BytesIO(content))
-    except (pl.exceptions.PolarsError, OSError):
-        return None
+def _with_predictions(
+    run_id: str, metadata: RunMetadata, content: bytes | None, *, faults: list[str]
+) -> RecordedRun:
+    """Return a recorded run with what was kept of its predictions; what cannot be read is one more fault."""
+    predictions = None
+    if content is not None:
+        try:
+            predictions = pl.read_parquet(BytesIO(content))
+        except (pl.exceptions.PolarsError, OSError):
+            faults = [*faults, f"record: {journal.PREDICTIONS_FILE} of the run cannot be read"]
+    return RecordedRun(run_id, metadata, predictions, tuple(faults))
 
 
 def _refuse_contradiction(faults: list[str], run_id: str) -> None:

@@ -265,7 +265,7 @@ def _missing(recorded: RecordedRun) -> Iterator[str]:
     """Yield what the record does not have."""
     code = recorded.metadata.lineage.code
     if recorded.predictions is None:
-        yield "predictions: they were not kept with the run, so they are not compared"
+        yield "predictions: the record has none that can be read, so they are not compared"
     if code.is_dirty and not code.patch:
         yield "code: the run had changes that were not committed, and they were not recorded"
     for path in code.patch_omitted:

@@ -75,15 +75,15 @@ def compare_outcomes(
     Args:
         recorded: The run as it was recorded.
         reproduced: The run that makes it again.
-        predictions: What each predicted for the test rows; None where the record does not have that, and
-            there is no check of it.
+        predictions: What each predicted for the test rows; None where the record does not have that, which
+            equals nothing.
     """
     metrics = [
         compare_values(name, value, reproduced.metrics.get(name)) for name, value in recorded.metrics.items()
     ]
     before, now = predictions
-    rows = [] if before is None else [compare_values("predictions", table_digest(before), table_digest(now))]
-    return [*metrics, *rows, compare_values("model digest", recorded.model.digest, reproduced.model.digest)]
+    rows = compare_values("predictions", None if before is None else table_digest(before), table_digest(now))
+    return [*metrics, rows, compare_values("model digest", recorded.model.digest, reproduced.model.digest)]
 
 
 def judge_outcomes(
