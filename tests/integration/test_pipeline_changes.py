@@ -3,7 +3,9 @@
 import orjson
 import pytest
 
+from modelbook.errors import DataReadError
 from modelbook.files import file_hash
+from modelbook.pipeline.explain import explain_run
 
 TREES = "model.hyperparameters.random_forest.n_estimators"
 
@@ -98,6 +100,42 @@ def test_changed_data_runs_everything(project):
         project.recorded[1].data.tags["modelbook.data.data/raw/houses.csv"]
         == project.metadata.lineage.data[0].md5
     )
+
+
+@pytest.fixture
+def fed(project, tmp_path):
+    """Return a project whose source lies outside of it, and that file."""
+    source = tmp_path / "delivered.csv"
+    source.write_bytes((project.root / "data/raw/houses.csv").read_bytes())
+    project.set({"data.source": str(source)})
+    project.run()
+    return project, source
+
+
+def test_a_changed_source_outside_the_project(fed):
+    """With DVC as without, a changed source is copied and used; `--explain` says so and touches nothing."""
+    project, source = fed
+    raw = project.root / "data/raw/houses.csv"
+    assert {stage.status for stage in project.run().stages} == {"cached"}
+    before = raw.read_bytes()
+    source.write_text(source.read_text() + "100.5,3,Brno,90000\n")
+    assert explain_run(project.root)[0].why[0] == "its input data/raw/houses.csv is made anew by data.source"
+    assert raw.read_bytes() == before
+    assert len(ran(project.run())) == 5
+    assert raw.read_bytes() == source.read_bytes()
+    assert project.metadata.lineage.data[0].md5 == file_hash(source, "md5")
+    assert "up to date" in project.dvc("status")
+    source.unlink()
+    assert {stage.status for stage in project.run().stages} == {"cached"}
+
+
+def test_a_source_that_cannot_be_copied(fed):
+    """A source that is there and cannot be read is an error, as it is without DVC."""
+    project, source = fed
+    source.unlink()
+    source.mkdir()
+    with pytest.raises(DataReadError):
+        project.run()
 
 
 def test_a_changed_threshold_judges_the_same_run_again(project):

@@ -13,7 +13,7 @@ from modelbook.config import CONFIG_PATH, Config, propose_values
 from modelbook.pipeline import layout
 from modelbook.pipeline.check import check_project
 from modelbook.pipeline.packages import looks_at_packages, packages_text
-from modelbook.pipeline.reasons import reasons
+from modelbook.pipeline.reasons import is_source_changed, reasons
 from modelbook.pipeline.stages import STAGES
 from modelbook.pipeline.workspace import dvc_errors
 from modelbook.records import Record
@@ -72,7 +72,7 @@ def explain_run(
     if looks_at_packages(config):
         texts[config.path(layout.PACKAGES)] = packages_text(config)
     with dvc_errors(config.root), _onlooker(config, texts) as repo:
-        return tuple(_plans(repo, force=force))
+        return tuple(_plans(repo, config, force=force))
 
 
 @contextmanager
@@ -100,10 +100,10 @@ def _onlooker(config: Config, texts: Mapping[Path, str]) -> Iterator[Any]:
         yield repo
 
 
-def _plans(repo: Any, *, force: bool) -> Iterator[StagePlan]:
+def _plans(repo: Any, config: Config, *, force: bool) -> Iterator[StagePlan]:
     from dvc.repo.reproduce import plan_repro
 
-    made_by: dict[str, str] = {}
+    made_by = {str(config.path(config.data.raw)): "data.source"} if is_source_changed(config) else {}
     brought: dict[str, Any] = {}
     for stage in plan_repro(repo.index.graph):
         if stage.is_data_source:

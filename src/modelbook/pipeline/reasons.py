@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from modelbook.config import spell
+from modelbook.config import Config, spell
+from modelbook.files import file_hash
 from modelbook.pipeline import layout
 
 _LONGEST_VALUE = 60
@@ -44,6 +45,20 @@ def reasons(
     for output in stage.outs:
         found += [f"its output {reason}" for reason in _changed_file(output)]
     return tuple(found)
+
+
+def is_source_changed(config: Config) -> bool:
+    """Return whether the source is a file of its own that holds something else than the project's copy of it.
+
+    One that cannot be read counts as such: whoever copies it says why.
+    """
+    source, raw = config.path(config.data.source), config.path(config.data.raw)
+    if "://" in config.data.source or source == raw or not source.exists():
+        return False
+    try:
+        return not raw.is_file() or file_hash(source) != file_hash(raw)
+    except OSError:
+        return True
 
 
 def _changed_file(file: Any) -> list[str]:

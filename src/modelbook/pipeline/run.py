@@ -16,7 +16,7 @@ from modelbook.pipeline import layout
 from modelbook.pipeline.check import check_project
 from modelbook.pipeline.lock import hold_project
 from modelbook.pipeline.packages import note_packages
-from modelbook.pipeline.reasons import reasons
+from modelbook.pipeline.reasons import is_source_changed, reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
 from modelbook.pipeline.syncing import close_left_open, deliver_waiting
 from modelbook.pipeline.workspace import dvc_errors, mend_lock, track
@@ -162,7 +162,9 @@ def _where_recorded(config: Config, metadata: RunMetadata) -> str:
 
 
 def bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
-    """See to it that the project's own copy of the source is there, and DVC's record of it.
+    """See to it that the project's own copy of the source is there and up to date, and DVC's record of it.
+
+    What a URL or a database holds now is looked at with `refresh` alone; a file whenever it is there.
 
     Args:
         config: The project.
@@ -174,9 +176,10 @@ def bring_source(config: Config, *, use_dvc: bool, refresh: bool) -> None:
         StorageError: The folder cannot be written or the disk is full.
     """
     raw = config.path(config.data.raw)
-    if raw.exists() and not refresh:
+    is_anew = refresh or is_source_changed(config)
+    if raw.exists() and not is_anew:
         return
-    if use_dvc and not refresh and raw.with_name(f"{raw.name}.dvc").is_file():
+    if use_dvc and not is_anew and raw.with_name(f"{raw.name}.dvc").is_file():
         _checkout(config, raw)
         return
     from modelbook.data.ingest import DataIngestor
