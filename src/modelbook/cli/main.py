@@ -72,7 +72,10 @@ def settings(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version.", is_eager=True, callback=lambda v: _version(wanted=v)
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=lambda context, wanted: _version(context.obj, wanted=wanted),
         ),
     ] = False,
 ) -> None:
@@ -178,9 +181,10 @@ def _as_usage_error(error: TyperException) -> UsageError:
     return UsageError(what or "a command is needed", hint=f"`{command} --help` shows what it takes")
 
 
-def _version(*, wanted: bool) -> None:
+def _version(console: Console, *, wanted: bool) -> None:
     if wanted:
         from modelbook import __version__
 
-        typer.echo(f"modelbook {__version__}")
+        console.document({"version": __version__})
+        console.line(f"modelbook {__version__}")
         raise typer.Exit

@@ -39,6 +39,13 @@ def test_version(modelbook):
     assert version("modelbook") == __version__
 
 
+@pytest.mark.parametrize("words", [["--json", "--version"], ["--version", "--json"]])
+def test_the_version_as_a_document(modelbook, words: list[str]):
+    """With `--json`, wherever it stands, the version is the one JSON document."""
+    answer = modelbook(*words)
+    assert (answer.code, json.loads(answer.stdout)) == (0, {"version": __version__})
+
+
 def test_help_names_every_command(modelbook):
     """The help names every command but `stage`, which is for dvc.yaml, and says what each is for."""
     answer = modelbook("--help")
