@@ -65,13 +65,14 @@ def test_a_database_that_lets_us_in_is_laid_out(postgresql):
 
 
 def test_a_driver_that_is_not_installed_is_said():
-    """A database whose driver is missing is refused with its name, and is no outage."""
+    """A missing driver is said and is no outage; the hint names the extra that brings PostgreSQL's."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         config = settings(f"mysql+mysqldb://ann:hush@127.0.0.1:{server.getsockname()[1]}/runs")
         with pytest.raises(TrackingStoreError, match="driver is not installed") as caught:
             open_client(config)
     assert not isinstance(caught.value, StoreAwayError)
     assert "hush" not in str(caught.value)
+    assert "'modelbook[postgres]'" in str(caught.value.hint)
 
 
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"

@@ -154,7 +154,7 @@ def no_driver(uri: str, error: ImportError) -> TrackingStoreError:
         "the database's driver is not installed",
         where=mask_password(uri),
         got=str(error),
-        hint="install it, or name another driver: postgresql+psycopg2://…",
+        hint="install it; for PostgreSQL: pip install 'modelbook[postgres]', and postgresql+psycopg://…",
     )
 
 
