@@ -162,7 +162,8 @@ def test_commands_exist(tmp_path: Path):
     lay_down(tmp_path, {"y": [0.5, 1.5, 2.5], "x": [1.5, 2.5, 1.5]})
     text = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     named = set(re.findall(r"(?:^    |`)modelbook ([a-z]+)", text, re.MULTILINE))
-    assert {"run", "runs", "report", "predict", "ui", "doctor"} <= named
+    told = {"run", "runs", "report", "compare", "sweep", "promote", "serve", "predict", "sync", "doctor"}
+    assert told <= named
     assert named <= set(typer.main.get_command(app).commands)
 
 
