@@ -16,7 +16,7 @@ def gc(
     ] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove old local copies and rejected models, never a version that an alias names."""
+    """Remove old local copies, bundles and rejected models, never a version that an alias names."""
     from modelbook.pipeline.lifecycle.clearing import clear
     from modelbook.pipeline.run import disable_telemetry
 

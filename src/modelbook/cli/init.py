@@ -21,7 +21,8 @@ def init(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Begin with a table: CSV, Parquet, JSON lines, an http(s) or a database URL."
+            metavar="FILE",
+            help="Begin with a table: CSV, TSV, JSON lines (also .gz), Parquet, an http(s) or database URL.",
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,

@@ -28,7 +28,9 @@ def reproduce(
     *,
     env: Annotated[
         Literal["current", "recorded"],
-        typer.Option(help="With the packages that are installed, or those recorded, which uv installs."),
+        typer.Option(
+            help="With the packages installed here, or those recorded, which uv brings: pip install uv."
+        ),
     ] = "current",
 ) -> None:
     """Make a recorded run again from its commit, data and settings, and compare."""

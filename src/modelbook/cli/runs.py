@@ -19,7 +19,12 @@ _SHOWN = {"regression": ("rmse", "mae", "r2_score"), "classification": ("accurac
 def runs(
     context: typer.Context,
     *,
-    sort: Annotated[str | None, typer.Option(help="Order by, as in metrics.test_rmse.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="Order by, as in metrics.test_rmse or 'metrics.test_rmse DESC'; newest first without."
+        ),
+    ] = None,
     query: Annotated[str, typer.Option("--filter", help="Which, as in \"params.x = '300'\".")] = "",
     limit: Annotated[
         int | None, typer.Option(min=1, help="The most to show: 20, or to export: all of them.")
