@@ -64,10 +64,10 @@ def start(tmp_path: Path):
 
     yield begin
     for process, child in started:
-        process.kill()
-        process.communicate()
         if is_running(child):
             os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.communicate()  # until nobody holds its output any more
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
