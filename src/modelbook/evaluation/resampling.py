@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from modelbook.config import Task
 from modelbook.evaluation.difference import LEVEL, RESAMPLES, Difference
 from modelbook.evaluation.metrics import Label, columns_of, compute_metrics
-from modelbook.evaluation.weighted import Measure, SumMeasure, weighted_metrics
+from modelbook.evaluation.weighted import Measure, SumMeasure, together, weighted_metrics
 
 Floats = NDArray[np.float64]
 
@@ -183,7 +183,7 @@ def resample(n_rows: int, measures: Sequence[Measure], *, resamples: int, seed: 
     sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
     draws = list(zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True))
     tasks = [draws[start : start + _DRAWS_A_TASK] for start in range(0, len(draws), _DRAWS_A_TASK)]
-    work = partial(_measured, n_units=n_units, measures=blocked)
+    work = partial(_measured, n_units=n_units, measure=together(blocked))
     # One thread of BLAS for each of ours: more would wait for each other, and might sum in another order.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(work, tasks)))
@@ -207,7 +207,7 @@ def _in_blocks(measures: Sequence[Measure], n_rows: int, seed: int) -> tuple[lis
 
 
 def _measured(
-    draws: Sequence[tuple[int, np.random.SeedSequence]], *, n_units: int, measures: Sequence[Measure]
+    draws: Sequence[tuple[int, np.random.SeedSequence]], *, n_units: int, measure: Measure
 ) -> Floats:
     """Return what is measured, for several times as many resamples as their weights fit into memory at once.
 
@@ -217,7 +217,7 @@ def _measured(
     found = []
     for size, seed in draws:
         weights = _draw_weights(place[:size], seed)
-        found.append(np.column_stack([measure(weights) for measure in measures]))
+        found.append(measure(weights))
     return np.concatenate(found)
 
 

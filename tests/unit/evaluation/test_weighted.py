@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modelbook.evaluation.metrics import compute_metrics
-from modelbook.evaluation.weighted import weighted_metrics
+from modelbook.evaluation.weighted import SumMeasure, together, weighted_metrics
 
 ROWS = 40
 
@@ -51,6 +51,37 @@ def test_weights_count_rows(rng, make):
         repeated = {name: value[rows] if name == "probabilities" else value for name, value in about.items()}
         expected = compute_metrics(task, actual[rows], predicted[rows], **repeated)
         assert {name: column[place] for name, column in values.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("has_exact_area", [True, False])
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+def test_metrics_measured_together_are_those_of_each(rng, make, *, has_exact_area):
+    """To the last digit; what two models on the same rows both sum is summed once."""
+    (task, actual, predicted), about = make(rng)
+    weights = rng.poisson(1, (6, ROWS)).astype(float)
+    measures = [
+        measure
+        for model in (predicted, rng.permutation(predicted))
+        for measure in weighted_metrics(task, actual, model, has_exact_area=has_exact_area, **about).values()
+    ]
+    expected = np.column_stack([measure(weights) for measure in measures])
+    np.testing.assert_array_equal(together(measures)(weights), expected)
+
+
+def test_a_column_of_several_metrics_is_summed_once(rng):
+    """Each column asks for a pass over all the weights."""
+    asked = []
+
+    class Weights(np.ndarray):
+        def __matmul__(self, column):
+            asked.append(len(column))
+            return np.asarray(self) @ column
+
+    actual, predicted = rng.normal(size=(2, ROWS))
+    found = weighted_metrics("regression", actual, predicted)
+    columns = np.hstack([measure.columns for measure in found.values() if isinstance(measure, SumMeasure)])
+    together([*found.values(), *found.values()])(np.ones((3, ROWS)).view(Weights))
+    assert len(asked) == len(np.unique(columns, axis=1).T) < columns.shape[1]
 
 
 def test_rows_without_weight_leave_metrics_undefined():
