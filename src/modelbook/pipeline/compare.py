@@ -162,7 +162,7 @@ def _measure(config: Config, ref: str, *, is_alone_well: bool) -> Iterator[Recor
 def _record(runs: Iterable[ComparedRun], metadata: Sequence[RunMetadata]) -> RunComparison:
     return RunComparison(
         runs=tuple(runs),
-        settings=_contrasts(metadata, lambda run: run.params),
+        settings=_contrasts(metadata, _settings),
         data=_contrasts(metadata, _data),
         code=_contrasts(metadata, _code),
         environment=_contrasts(metadata, _environment),
@@ -226,6 +226,13 @@ def _contrasts(
     names = sorted({name for side in sides for name in side})
     lines = (Contrast(name=name, values=tuple(side.get(name) for side in sides)) for name in names)
     return tuple(line for line in lines if len(set(line.values)) > 1)
+
+
+def _settings(run: RunMetadata) -> dict[str, str | None]:
+    """Return a run's parameters, and its schema, which has too many columns to be among them."""
+    schema = run.lineage.config.get("data", {}).get("schema", {})
+    rules = {f"{column}.{name}": rule for column, own in schema.items() for name, rule in own.items()}
+    return {**run.params, **{f"data.schema.{name}": str(rule) for name, rule in rules.items()}}
 
 
 def _data(run: RunMetadata) -> dict[str, str | None]:
