@@ -55,7 +55,8 @@ def run_again(
         StorageError: The folder cannot be written or the disk is full.
     """
     words = [str(folder), "--raw", raw, "--threads", str(threads), "--logs", str(logs.absolute())]
-    words += ["--outcome", outcome.model_dump_json()] if outcome else []
+    if outcome is not None:  # without the trials, of which there are more than a command line takes
+        words += ["--outcome", outcome.model_copy(update={"trials": ()}).model_dump_json()]
     process = subprocess.Popen(  # noqa: S603 (a list, never a shell)
         [str(python), "-m", "modelbook.pipeline.reproduction.again", *words],
         cwd=folder,
