@@ -352,11 +352,17 @@ def test_a_trial_without_a_score_fails_alone(project):
     assert outcome.trials[0].error == "the trial has no score; cv_rmse; nan"
 
 
-def test_a_sweep_whose_trials_all_fail_says_why(project):
-    """The first reason is passed on."""
+def test_a_sweep_whose_trials_all_fail_says_why(project, monkeypatch):
+    """The first reason is passed on, and each trial is on record with its own, however slow the store is."""
+    begun = SweepRecorder._begun
+    monkeypatch.setattr(
+        SweepRecorder, "_begun", lambda *words, **named: time.sleep(3) or begun(*words, **named)
+    )
     with pytest.raises(ModelbookError, match="all 2 trials failed") as caught:
         run_sweep(project.root, grid(of={"data.min_rows": "100000,200000"}))
     assert "100000" in caught.value.got
+    reasons = [run.data.tags.get("modelbook.trial.error", "") for run in project.recorded]
+    assert [any(least in reason for reason in reasons) for least in ("100000", "200000")] == [True, True]
 
 
 @pytest.mark.parametrize(("deaths", "becomes"), [(1, "complete"), (2, "failed")])

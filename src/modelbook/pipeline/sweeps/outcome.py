@@ -38,6 +38,7 @@ def conclude(trials: SweepTrials, *, is_lower_better: bool) -> SweepOutcome:
 
     order = ranked(trials.records.values(), is_lower_better=is_lower_better)
     if not order:
+        trials.recorder.settle()
         raise _none_complete(trials)
     with ThreadPoolExecutor(1) as pool:
         compared = pool.submit(_compare, trials, order)
