@@ -11,9 +11,12 @@ from sklearn.pipeline import Pipeline
 from modelbook.errors import UsageError
 from modelbook.features.engineer import feature_names
 
-_REPEATS = 5
-# Shuffling is one prediction a feature and repeat: beyond this many rows it costs time and tells no more.
+_MOST_REPEATS = 5
 _MOST_ROWS = 2000
+_FEWEST_ROWS = 100
+# As much as ten features take, seconds of a blend. A call takes its time however few the rows.
+_CALLS = 500
+_PREDICTIONS = 100_000
 
 
 def feature_importance(
@@ -23,7 +26,9 @@ def feature_importance(
 
     It is the estimator's own importance where it has one, the coefficients' absolute size where it is
     linear, the weighted mean of its members' where it is a blend of such, else the loss of score when the
-    feature is shuffled, over 2,000 rows at most, losses below zero counting as zero.
+    feature is shuffled, losses below zero counting as zero. Up to ten features are shuffled five times in
+    2,000 rows at most; more of them in fewer rows, and from a hundred features on fewer times, so that about
+    100,000 predictions are made, but each at least once in 100 rows.
 
     Args:
         model: A fitted pipeline of features and estimator.
@@ -79,9 +84,12 @@ def _permutation_importance(
             expected="the target, to see what shuffling a feature costs",
             hint="call get_feature_importance(X, y)",
         )
-    chosen = np.random.default_rng(seed).permutation(len(X))[:_MOST_ROWS]
+    features = len(feature_names(model["features"]))
+    repeats = min(max(_CALLS // features, 1), _MOST_REPEATS)
+    rows = min(max(_PREDICTIONS // (repeats * features), _FEWEST_ROWS), _MOST_ROWS)
+    chosen = np.random.default_rng(seed).permutation(len(X))[:rows]
     matrix = model["features"].transform(X.iloc[chosen])
     result = permutation_importance(
-        model["estimator"], matrix, y[chosen], n_repeats=_REPEATS, random_state=seed
+        model["estimator"], matrix, y[chosen], n_repeats=repeats, random_state=seed
     )
     return np.maximum(np.asarray(result.importances_mean, dtype=np.float64), 0.0)
