@@ -42,6 +42,7 @@ from modelbook.config.settings import (
     ConfigLike,
     load_config,
     mask_password,
+    remove_password,
     spell,
 )
 
@@ -84,6 +85,7 @@ __all__ = [
     "mask_password",
     "propose_changes",
     "propose_values",
+    "remove_password",
     "set_values",
     "spell",
 ]

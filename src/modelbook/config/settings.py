@@ -205,7 +205,7 @@ def refuse_passwords(config: Config, path: Path) -> None:
             "the config file holds a password, which every run would record",
             mistakes=mistakes,
             where=str(path),
-            hint="take it out, commit that, and change the password: git and earlier runs have it",
+            hint="leave it out; where it was committed or part of a run, commit that and change the password",
         )
 
 
@@ -234,6 +234,20 @@ def mask_password(url: str | None) -> str | None:
     query, sharp, fragment = rest.partition("#")
     masked = urlencode([(key, "***") for key, _ in parse_qsl(query, keep_blank_values=True)], safe="*")
     return f"{head}{mark}{masked}{sharp}{fragment}"
+
+
+def remove_password(url: str) -> str:
+    """Return a URL without the password before its host or in its query.
+
+    Example:
+        >>> remove_password("postgresql://ann:secret@localhost/db?sslmode=require&password=secret")
+        'postgresql://ann@localhost/db?sslmode=require'
+    """
+    if "://" not in url:
+        return url
+    head, mark, query = _PASSWORD.sub(r"\1@", url).partition("?")
+    kept = [pair for pair in query.split("&") if pair.partition("=")[0].lower() not in _PASSWORD_KEYS]
+    return head + (mark if kept else "") + "&".join(kept)
 
 
 def spell(value: Any) -> str:

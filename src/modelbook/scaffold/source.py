@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from modelbook.config import remove_password
 from modelbook.data.download import download
 from modelbook.data.ingest import DataIngestor
 from modelbook.data.tables import table_format
@@ -152,13 +153,12 @@ def without_password(url: str) -> tuple[str, tuple[str, ...]]:
         >>> without_password("postgresql://ann:secret@localhost/db")[0]
         'postgresql://ann@localhost/db'
     """
-    parts = urlsplit(url)
-    if "://" not in url or parts.password is None:
+    bare = remove_password(url)
+    if bare == url:
         return url, ()
-    host = parts.netloc.rpartition("@")[2]
-    place = "~/.netrc" if parts.scheme in {"http", "https"} else "~/.pgpass"
+    place = "~/.netrc" if url.startswith("http") else "~/.pgpass"
     note = f"the password was left out of config.yaml, which is in git: --refresh looks for it in {place}"
-    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}")), (note,)
+    return bare, (note,)
 
 
 def _example(name: str, *, target: str | None, query: str | None) -> Source:

@@ -58,13 +58,26 @@ def test_folder(tmp_path: Path):
     assert "one file" in str(caught.value.hint)
 
 
-def test_password_stays_out():
-    """A password in a URL is not passed on to config.yaml, and that is said."""
-    address, notes = without_password("https://ann:s3cret@example.org:8443/a.csv")
-    assert address == "https://ann@example.org:8443/a.csv"
-    assert "~/.netrc" in notes[0]
-    assert "~/.pgpass" in without_password("postgresql://ann:s3cret@host/db")[1][0]
-    assert without_password("a:b@c.csv") == ("a:b@c.csv", ())
+@pytest.mark.parametrize(
+    ("url", "kept", "place"),
+    [
+        ("https://ann:s3cret@example.org:8443/a.csv", "https://ann@example.org:8443/a.csv", "~/.netrc"),
+        ("postgresql://ann:s3/c?ret@host/db", "postgresql://ann@host/db", "~/.pgpass"),
+        ("postgresql://host/db?user=ann&password=s3cret", "postgresql://host/db?user=ann", "~/.pgpass"),
+        ("postgresql://host/db?password=s3cret", "postgresql://host/db", "~/.pgpass"),
+    ],
+)
+def test_password_stays_out(url: str, kept: str, place: str):
+    """A password, before the host or in the query, is not passed on to config.yaml, and that is said."""
+    address, notes = without_password(url)
+    assert address == kept
+    assert place in notes[0]
+
+
+def test_an_address_without_a_password_stays():
+    """What holds no password is passed on as it is."""
+    for url in ("a:b@c.csv", "https://ann@host:80/t.csv?sig=x&n=1", "postgresql://host:5432/db"):
+        assert without_password(url) == (url, ())
 
 
 @pytest.mark.parametrize("name", ["housing", "classification"])
