@@ -410,10 +410,10 @@ def unused_port() -> int:
 
 
 @contextmanager
-def running_mlflow(folder: Path, port: int) -> Iterator[str]:
+def running_mlflow(folder: Path, port: int, *options: str) -> Iterator[str]:
     """Run MLflow's own server on loopback and yield its address."""
     words = ["server", "--backend-store-uri", f"sqlite:///{folder}/server.db", "--port", str(port)]
-    words += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
+    words += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1", *options]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *words],

@@ -1,5 +1,6 @@
 """A tracking store that is away, or goes away while a run is on."""
 
+import sys
 import time
 
 import orjson
@@ -123,6 +124,39 @@ def test_a_store_lost_while_registering_loses_nothing(project, break_store, meth
     run = project.recorded[1]
     assert run.data.tags["modelbook.gate"] == "passed"
     assert "report.html" in {entry.path for entry in project.client.list_artifacts(run.info.run_id)}
+
+
+@pytest.mark.parametrize("method", ["log_artifact", "log_model_artifacts"])
+def test_an_artifact_store_that_lets_nobody_in(project, monkeypatch, method):
+    """Whatever the library behind an artifact store raises, the run goes on and waits in the outbox."""
+    from mlflow import MlflowClient
+
+    def expired(*_args, **_options):
+        raise LookupError("the token has expired")  # none of the errors of MLflow
+
+    project.set({TREES: "6"})
+    monkeypatch.setattr(MlflowClient, method, expired)
+    assert project.run().recorded == "outbox"
+    monkeypatch.undo()
+    outcome = project.run()
+    assert [stage.status for stage in outcome.stages[:4]] == ["cached"] * 4
+    assert (outcome.recorded, outcome.model.version) == ("mlflow", "2")
+
+
+def test_an_artifact_store_that_nothing_talks_to(
+    fresh, run_mlflow, *, free_port, tmp_path, modelbook, monkeypatch
+):
+    """Where the library behind an artifact store is missing, a run exits 7 before its fit and names it."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    fresh.set({"tracking.uri": f"http://127.0.0.1:{free_port}"})
+    options = ("--no-serve-artifacts", "--default-artifact-root", "s3://nowhere/runs")
+    with run_mlflow(tmp_path, free_port, *options):
+        answer = modelbook("-C", fresh.root, "run", "--no-dvc")
+        assert [run.info.status for run in fresh.recorded] == ["FAILED"]
+    assert answer.code == 7
+    assert "what talks to the artifact store is not installed" in answer.stderr
+    assert "boto3 for s3://" in answer.stderr
+    assert not (fresh.root / "models/model.skops").exists()
 
 
 def test_a_damaged_database_stops_before_training(fresh, modelbook):

@@ -20,7 +20,7 @@ from modelbook.registry.reference import PRODUCTION, Reference, no_such_model, p
 from modelbook.tracking.absent import is_absent
 from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import UID_TAG
-from modelbook.tracking.store import name_filter, open_client, store_errors
+from modelbook.tracking.store import artifact_errors, name_filter, open_client, store_errors
 from modelbook.tracking.versions import (
     CODE_TAG,
     DIGEST_TAG,
@@ -183,10 +183,10 @@ def _download(config: Config, source: str, folder: Path, *, ref: str) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
+    uri = config.tracking_uri
     try:
-        return Path(
-            download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=config.tracking_uri)
-        )
+        with artifact_errors(uri):
+            return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=uri))
     except MlflowException as error:
         if not is_absent(error):
             raise

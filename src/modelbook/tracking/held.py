@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelbook.config import Config
 from modelbook.tracking.absent import or_none
-from modelbook.tracking.store import open_client, store_errors
+from modelbook.tracking.store import artifact_errors, open_client, store_errors
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def read_run(config: Config, run_id: str, *, names: Collection[str]) -> HeldRun 
         TrackingStoreError: The store cannot be used.
     """
     client = open_client(config)
-    with store_errors(config.tracking_uri), tempfile.TemporaryDirectory() as folder:
+    uri = config.tracking_uri
+    with store_errors(uri), artifact_errors(uri), tempfile.TemporaryDirectory() as folder:
         run = or_none(lambda: client.get_run(run_id))
         if run is None:
             return None

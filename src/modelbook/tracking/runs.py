@@ -15,7 +15,7 @@ from modelbook.tracking import journal
 from modelbook.tracking.address import sqlite_path
 from modelbook.tracking.events import PARENT_UID_TAG, UID_TAG
 from modelbook.tracking.outbox import waiting_events
-from modelbook.tracking.store import open_client, store_errors
+from modelbook.tracking.store import artifact_errors, open_client, store_errors
 from modelbook.tracking.summary import RunSummary, kept_summary, stored_summary, waiting_summary
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def fetch_artifact(config: Config, run_id: str, name: str) -> bytes:
         TrackingStoreError: The store cannot be used.
     """
     client = open_client(config)
-    with store_errors(config.tracking_uri), tempfile.TemporaryDirectory() as folder:
+    uri = config.tracking_uri
+    with store_errors(uri), artifact_errors(uri), tempfile.TemporaryDirectory() as folder:
         if not any(entry.path == name for entry in client.list_artifacts(run_id)):
             raise NotFoundError(f"the run has no {name}", where=run_id)
         return Path(client.download_artifacts(run_id, name, folder)).read_bytes()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from modelbook.config import Config, mask_password
-from modelbook.errors import StoreAwayError, TrackingStoreError
+from modelbook.errors import ModelbookError, StoreAwayError, TrackingStoreError
 from modelbook.files import whole_file
 from modelbook.tracking.absent import or_none
 from modelbook.tracking.address import database_port, sqlite_path
@@ -182,6 +182,36 @@ def store_errors(uri: str) -> Iterator[None]:
             where=mask_password(uri),
             got=_reason(error),
             hint="see that it runs and answers, and run the command again; `modelbook doctor` looks closer",
+        ) from error
+
+
+@contextmanager
+def artifact_errors(uri: str) -> Iterator[None]:
+    """Turn what the libraries behind artifact stores raise into our own errors: each has a tree of its own.
+
+    Raises:
+        TrackingStoreError: The library that talks to such a store is not installed.
+        StoreAwayError: The store breaks down or lets nobody in.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (ModelbookError, MlflowException, OSError):
+        raise
+    except ImportError as error:
+        raise TrackingStoreError(
+            "what talks to the artifact store is not installed",
+            where=f"the artifacts of {mask_password(uri)}",
+            got=str(error),
+            hint="install it: boto3 for s3://, google-cloud-storage for gs://, azure-storage-blob for wasbs://",
+        ) from error
+    except Exception as error:
+        raise StoreAwayError(
+            "the artifact store cannot be used",
+            where=f"the artifacts of {mask_password(uri)}",
+            got=f"{type(error).__name__}: {_reason(error)}",
+            hint="see that it is there and lets you in, and run the command again",
         ) from error
 
 

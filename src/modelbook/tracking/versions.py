@@ -11,7 +11,7 @@ from modelbook.errors import TrackingStoreError
 from modelbook.files import link_or_copy
 from modelbook.records import ModelRecord
 from modelbook.tracking.events import ModelRegistered
-from modelbook.tracking.store import name_filter
+from modelbook.tracking.store import artifact_errors, name_filter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +67,8 @@ def log_packed_model(
     _copy_metrics(client, run, logged.model_id)
     with tempfile.TemporaryDirectory() as name:
         _lay_out(Path(name), record, logged, run=run, files=files, example=example)
-        client.log_model_artifacts(logged.model_id, name)
+        with artifact_errors(logged.artifact_location):
+            client.log_model_artifacts(logged.model_id, name)
     _relink(files[record.sha256], logged, record.file)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 

@@ -33,7 +33,7 @@ from modelbook.tracking.events import (
 )
 from modelbook.tracking.keys import with_mlflow_keys
 from modelbook.tracking.statistics import keep_statistics
-from modelbook.tracking.store import PATIENCE_S, open_patient, registering, store_errors
+from modelbook.tracking.store import PATIENCE_S, artifact_errors, open_patient, registering, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,7 +107,8 @@ class StoreWriter:
                 datasets = [_dataset(version) for version in event.inputs]
                 self.client.log_inputs(self.run_id, datasets=datasets)
             case ArtifactLogged():
-                self._log_artifact(event, files[event.sha256])
+                with artifact_errors(self._config.tracking_uri):
+                    self._log_artifact(event, files[event.sha256])
             case ModelLogged():
                 versions.log_packed_model(
                     self.client, self._run(), event.model, files=files, example=event.example
