@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from modelbook.pipeline.packages import note_packages
 from modelbook.pipeline.reasons import is_source_changed, reasons
 from modelbook.pipeline.stages import STAGES, refuse_changed_settings, run_stage
 from modelbook.pipeline.syncing import close_left_open, deliver_waiting
-from modelbook.pipeline.workspace import dvc_errors, mend_lock, track
+from modelbook.pipeline.workspace import dvc_errors, keep_dvc_out, mend_lock, track
 from modelbook.records import (
     EvaluationReport,
     GateCheck,
@@ -96,15 +96,19 @@ def run_pipeline(
         use_dvc: Whether DVC decides what has to run; without it every stage runs.
         force: Whether every stage runs even if nothing changed.
         refresh: Whether a URL or a database is read again.
-        is_waiting: Whether to wait while another run holds the project.
+        is_waiting: Whether to wait while another run, or DVC by itself, is at work in the project.
 
     Raises:
         ConfigError: The settings are wrong.
-        ProjectBusyError: Another run holds the project.
+        ProjectBusyError: Another run, or DVC by itself, is at work in the project.
         ModelbookError: A stage failed.
     """
     log = PipelineLogger("run")
-    with hold_project(load_config(root), command=command_line(), is_waiting=is_waiting):
+    with hold_project(load_config(root), command=command_line(), is_waiting=is_waiting), ExitStack() as held:
+        held.enter_context(keep_dvc_out(root, is_waiting=is_waiting))
+        if use_dvc:
+            mend_lock(root)
+            held.close()  # DVC takes its lock by itself
         # Not before: another run may be reading the settings, or have changed them while this one waited.
         config = _configured(root, settings, log)
         if warning := old_file_store(config):
@@ -113,7 +117,6 @@ def run_pipeline(
         mend_interrupted(config)
         is_away = deliver_waiting(config, log, is_project_held=True)
         if use_dvc:
-            mend_lock(root)
             note_packages(config)
         bring_source(config, use_dvc=use_dvc, refresh=refresh)
         results: list[StageResult] = []
