@@ -9,6 +9,7 @@ import sys
 import time
 
 import orjson
+import polars as pl
 import pytest
 
 from modelbook.config import load_config
@@ -137,6 +138,17 @@ def test_predictions_that_cannot_be_read(project):
     path.write_bytes(path.read_bytes()[:-20])
     found = find_recorded(project.config, "latest", LOG)
     assert found.predictions is None
+    assert found.faults == ("record: test_predictions.parquet of the run cannot be read",)
+
+
+def test_predictions_that_polars_panics_over(finished_project, monkeypatch):
+    """Damage of which Polars panics, as of a few bytes in the middle, is a fault like another."""
+
+    def panic(_file):
+        raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
+
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    found = find_recorded(finished_project.config, "latest", LOG)
     assert found.faults == ("record: test_predictions.parquet of the run cannot be read",)
 
 

@@ -236,7 +236,7 @@ def _with_predictions(
     if content is not None:
         try:
             predictions = pl.read_parquet(BytesIO(content))
-        except (pl.exceptions.PolarsError, OSError):
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             faults = [*faults, f"record: {journal.PREDICTIONS_FILE} of the run cannot be read"]
     return RecordedRun(run_id, metadata, predictions, tuple(faults))
 
