@@ -1,5 +1,6 @@
 """A project that another run, or DVC by itself, is at work in, and settings that change meanwhile."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -82,10 +83,11 @@ def test_dvc_at_work_is_a_run(dvc_at_work):
     assert process.poll() is None
 
 
-def test_waiting_for_dvc(dvc_at_work, caplog):
+def test_waiting_for_dvc(dvc_at_work, caplog, monkeypatch):
     """With `--wait` the run begins once DVC is done, and DVC's own work comes to its end."""
     project, process = dvc_at_work
-    caplog.set_level("INFO")
+    monkeypatch.setattr(logging.getLogger("modelbook"), "propagate", True)
+    caplog.set_level(logging.INFO)
     assert project.run(use_dvc=False, is_waiting=True).gate.passed
     assert f"waiting for DVC, which is at work in the project: pid {process.pid}: " in caplog.text
     assert process.wait(5) == 0

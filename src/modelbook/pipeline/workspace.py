@@ -1,4 +1,4 @@
-"""The DVC side of a new project: its settings, and the data files that it tracks."""
+"""The DVC side of a project: its settings, its locks, and the data files that it tracks."""
 
 import logging
 import os
