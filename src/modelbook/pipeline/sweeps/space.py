@@ -128,7 +128,7 @@ def default_space_of(config: Config) -> dict[str, Choice | Range]:
             f"there is no default space for {algorithm}",
             where="model.algorithm",
             expected=f"one of {known}, or a space of your own",
-            hint="write one into a YAML file and name it with --space",
+            hint="write one into a YAML file and name it with --space; `auto` is a search itself",
         )
     prefix = f"model.hyperparameters.{algorithm}"
     return as_space({f"{prefix}.{name}": entry for name, entry in found.items()}, where="the catalogue")
