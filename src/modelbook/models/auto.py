@@ -70,8 +70,12 @@ class _Fold(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """A candidate with the iterations that it needs, what it says of held-out rows, and one thread's work."""
+    """A candidate as it was asked for and with the iterations that it needs, and what came of it.
 
+    What it says of held-out rows is `said`; `work_s` is one thread's work on a fold.
+    """
+
+    asked: Candidate
     candidate: Candidate
     said: Floats
     score: float
@@ -203,9 +207,12 @@ class _Hunt:
         return plain_weights(likelihood_weights(said))
 
     def _bases(self) -> tuple[Candidate, ...]:
-        """Return what to draw around: the better half of the algorithms that can be tuned."""
+        """Return what to draw around: the better half of the algorithms that can be tuned.
+
+        As they were asked for: other settings may need more iterations than these did.
+        """
         ordered = sorted(self._tried, key=lambda one: -one.score)
-        found = tunable((one.candidate for one in ordered), self.config)
+        found = tunable((one.asked for one in ordered), self.config)
         better = [one.candidate.algorithm for one in sorted(self._tried, key=lambda one: one.score)]
         ranked = sorted(found, key=lambda candidate: better.index(candidate.algorithm))
         return tuple(ranked[: (len(ranked) + 1) // 2])
@@ -247,7 +254,7 @@ class _Hunt:
         if not np.isfinite(said).all():
             raise ValueError("predictions that are no numbers")
         fit_s = (self._clock() - began) / self._turns
-        return _Tried(known, said, self.score(said), work_s=fit_s * self._share)
+        return _Tried(candidate, known, said, self.score(said), work_s=fit_s * self._share)
 
     def _said(self, candidate: Candidate, fold: _Fold) -> Floats:
         estimator = self._estimator(candidate, fold).fit(fold.matrix, fold.y)

@@ -92,6 +92,18 @@ def test_what_is_slow_is_tried_on_some_rows_first(
     assert 9 <= sizes[0] <= 11
 
 
+def test_a_draw_may_take_more_iterations_than_what_it_is_drawn_around(table, settings, monkeypatch):
+    """Other settings may learn more slowly: how many iterations were best for the first is no limit."""
+    asked = Candidate(algorithm="lightgbm", settings={"n_estimators": 3000, "learning_rate": 0.5})
+    bases = []
+    monkeypatch.setattr(auto, "portfolio", lambda _: (asked,))
+    monkeypatch.setattr(auto, "drawn", lambda base, *_: bases.append(base) or base)
+    choice = found(settings("auto"), table)
+    assert choice.trials[0].settings["n_estimators"] < asked.settings["n_estimators"]
+    assert bases
+    assert all(base == asked for base in bases)
+
+
 def test_no_time_at_all(table, settings):
     """A budget in which nothing can be fitted is an error that names each candidate."""
     with pytest.raises(ConfigError, match="could fit nothing within its budget") as caught:
