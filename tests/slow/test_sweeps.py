@@ -19,13 +19,13 @@ pytestmark = pytest.mark.slow
 TRIALS = 40
 KILLS = 10
 SEED = 20261122
-LONGEST_S = 6.0
+LONGEST_S = 3.0
 AT_THE_START = 2
 BEGINS = "judged by"
 GONE_WITHIN_S = 5
 MARK = "MODELBOOK_TEST_MARK"
 SPACE = """
-model.hyperparameters.random_forest.n_estimators: {low: 2, high: 30}
+model.hyperparameters.random_forest.n_estimators: {low: 10, high: 60}
 model.hyperparameters.random_forest.max_features: {low: 0.1, high: 1.0}
 model.hyperparameters.random_forest.min_samples_leaf: {low: 1, high: 40, log: true}
 """
