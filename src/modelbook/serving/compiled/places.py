@@ -83,8 +83,11 @@ def _lay_flat(values: Any, axes: Any, origin: Any) -> Any:
         around = (east - origin[1] + _TURN / 2) % _TURN - _TURN / 2
         flat[row, 0] = around * (origin[2] * _KM_PER_DEGREE)
         flat[row, 1] = (north - origin[0]) * _KM_PER_DEGREE
-        is_near = abs(flat[row, 0]) <= _FARTHEST_KM and abs(flat[row, 1]) <= _FARTHEST_KM
-        is_near = is_near and abs(east) <= LARGEST  # however often that goes around
+        is_near = (
+            abs(east) <= LARGEST  # however often that goes around
+            and abs(flat[row, 0]) <= _FARTHEST_KM
+            and abs(flat[row, 1]) <= _FARTHEST_KM
+        )
         if not is_near:  # nor is what is no number
             flat[row] = np.nan
     return flat
