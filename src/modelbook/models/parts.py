@@ -4,6 +4,8 @@ from typing import Any
 
 from sklearn.compose import TransformedTargetRegressor
 
+_WITHOUT_EFFECT = {"categorical_columns", "feature_types", "n_jobs", "verbose", "verbosity", "warm_start"}
+
 
 def members(estimator: Any) -> dict[str, Any]:
     """Return the unfitted members of a blend by name; nothing where it is none."""
@@ -60,11 +62,19 @@ def iterations(estimator: Any) -> int | None:
 
 
 def hyperparameters(estimator: Any) -> dict[str, Any]:
-    """Return an estimator's settings, defaults included; those of a blend's members as `<member>.<name>`."""
+    """Return an estimator's settings, defaults included, but for those that bear on no result.
+
+    Those of a blend's members are `<member>.<name>`.
+    """
     parts = members(estimator)
     if not parts:
-        return dict(inner(estimator).get_params(deep=False))
+        return _of_bearing(inner(estimator))
     own: dict[str, Any] = {"members": list(parts), "weights": list(estimator.weights)}
     for name, part in parts.items():
-        own |= {f"{name}.{key}": value for key, value in inner(part).get_params(deep=False).items()}
+        own |= {f"{name}.{key}": value for key, value in _of_bearing(inner(part)).items()}
     return own
+
+
+def _of_bearing(learner: Any) -> dict[str, Any]:
+    settings = learner.get_params(deep=False)
+    return {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}

@@ -8,10 +8,7 @@ import pandas as pd
 from modelbook.config import Config
 from modelbook.evaluation.metrics import columns_of, compute_metrics, known_classes, positive_position
 from modelbook.models.cross_validation import Score
-from modelbook.models.parts import hyperparameters
 from modelbook.models.train import ModelTrainer
-
-_WITHOUT_EFFECT = {"categorical_columns", "feature_types", "n_jobs", "verbose", "verbosity", "warm_start"}
 
 
 def check_positive_class(train: pd.DataFrame, config: Config) -> None:
@@ -63,9 +60,3 @@ def scoring(config: Config, classes: Sequence[Any]) -> Score:
         )
 
     return score
-
-
-def hyperparameters_of(trainer: ModelTrainer) -> dict[str, Any]:
-    """Return the estimator's settings, defaults included, but for those that bear on no result."""
-    settings = hyperparameters(trainer.model[-1])
-    return {name: value for name, value in settings.items() if name.split(".")[-1] not in _WITHOUT_EFFECT}

@@ -16,16 +16,10 @@ from modelbook.features.engineer import FeatureEngineer
 from modelbook.files import whole_file, write_whole
 from modelbook.logs import STAMP, PipelineLogger, now
 from modelbook.models.package import pack
-from modelbook.models.parts import outcome
+from modelbook.models.parts import hyperparameters, outcome
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
-from modelbook.pipeline.measuring import (
-    check_positive_class,
-    divided,
-    evaluate,
-    hyperparameters_of,
-    scoring,
-)
+from modelbook.pipeline.measuring import check_positive_class, divided, evaluate, scoring
 from modelbook.pipeline.recording import enter_run, parameters
 from modelbook.records import Lineage, ModelRecord, RunMetadata
 from modelbook.tracking.lineage import command_line, read_lineage
@@ -63,7 +57,7 @@ def train_and_record(config: Config, log: PipelineLogger) -> RunMetadata:
             experiment=config.tracking.experiment,
             started_at=started_at,
             ended_at=now(),
-            params=parameters(config, hyperparameters_of(trainer), rows=rows),
+            params=parameters(config, hyperparameters(trainer.model[-1]), rows=rows),
             metrics=result.metrics,
             importances=result.importances,
             model=result.model,

@@ -24,17 +24,11 @@ from modelbook.files import whole_file
 from modelbook.logs import now
 from modelbook.models.description import describe_model
 from modelbook.models.folds import folds
+from modelbook.models.parts import hyperparameters
 from modelbook.models.remembered import RememberedFeatures, Shelf, remember, with_fitted
 from modelbook.models.train import ModelTrainer
 from modelbook.pipeline import layout
-from modelbook.pipeline.measuring import (
-    check_positive_class,
-    divided,
-    evaluate,
-    hyperparameters_of,
-    predict_rows,
-    scoring,
-)
+from modelbook.pipeline.measuring import check_positive_class, divided, evaluate, predict_rows, scoring
 from modelbook.pipeline.recording import parameters
 from modelbook.pipeline.sweeps.records import ChosenBy, PreparedRows, TrialResult
 from modelbook.records import ModelRecord
@@ -148,7 +142,7 @@ class TrialBench:
             started_at=started_at,
             ended_at=now(),
             score=_score(metrics | further, metric, chosen_by),
-            params=parameters(config, hyperparameters_of(trainer), rows=rows),
+            params=parameters(config, hyperparameters(trainer.model[-1]), rows=rows),
             metrics=metrics,
             further=further,
             folds=_means(scores),
