@@ -91,8 +91,7 @@ def _numbers(check: "GateCheck") -> tuple[str, ...]:
     least, most = ("above", "below") if check.kind == "change" else ("at least", "at most")
     limits = [f"{least} {check.min:g}"] if check.min is not None else []
     limits += [f"{most} {check.max:g}"] if check.max is not None else []
-    verdict = {True: "kept", False: "missed", None: "not judged"}[check.passed]
-    return (check.name, value, " and ".join(limits), f"{lower} to {upper}" if lower else "", verdict)
+    return (check.name, value, " and ".join(limits), f"{lower} to {upper}" if lower else "", check.answer)
 
 
 def _change(entry: "LedgerEntry") -> str:

@@ -60,8 +60,7 @@ def _show(console: Console, detail: "VersionDetail") -> None:
 
 def _origin(detail: "VersionDetail") -> list[tuple[str, object]]:
     """Return the lines that say what a version came from."""
-    words = {True: "kept", False: "missed", None: "not judged"}
-    checks = [(check.name, words[check.passed]) for check in detail.checks]
+    checks = [(check.name, check.answer) for check in detail.checks]
     if (lineage := detail.lineage) is None:
         return [*checks, ("lineage", "nothing is on record")]
     changes = "with changes that were not committed" if lineage.code.is_dirty else "as committed"

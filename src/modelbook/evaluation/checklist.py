@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modelbook.evaluation.page import answer_of, label_of
+from modelbook.evaluation.page import label_of
 from modelbook.records import GateCheck
 
 _MOST_ROWS = 60
@@ -47,7 +47,7 @@ def checklist(checks: Sequence[GateCheck]) -> list[ChecklistRow]:
     scales = {name: _scale(check for check in checks if check.metric == name) for name in metrics}
     ordered = sorted(checks, key=lambda check: (check.passed is not False, check.passed is not None))
     return [
-        ChecklistRow(check, label_of(check), answer_of(check), _whisker(check, scales[check.metric]))
+        ChecklistRow(check, label_of(check), check.answer, _whisker(check, scales[check.metric]))
         for check in ordered[:_MOST_ROWS]
     ]
 

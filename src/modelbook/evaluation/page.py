@@ -65,11 +65,6 @@ def label_of(check: GateCheck) -> str:
     return f"{label}, {check.group}" if check.group else label
 
 
-def answer_of(check: GateCheck) -> str:
-    """Return the answer in a word or two."""
-    return {True: "kept", False: "missed", None: "not judged"}[check.passed]
-
-
 def _limits(check: GateCheck) -> str:
     parts = [
         f"{words} {typography.number(limit)}"
@@ -96,7 +91,6 @@ def _templates() -> Environment:
         "moment": typography.moment,
         "size": typography.size,
         "label_of": label_of,
-        "answer_of": answer_of,
         "limits": _limits,
         "cell": typography.cell,
     }

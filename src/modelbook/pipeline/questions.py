@@ -64,10 +64,8 @@ def _columns(config: Config, wanted: set[str]) -> dict[str, pd.Series]:
 def say_verdict(gate: GateDecision, log: PipelineLogger) -> None:
     """Log each check with its number and limits, and the verdict."""
     for check in gate.checks:
-        if check.passed is None or check.passed:
-            log.info(f"{_said(check)}: {'ok' if check.passed else 'not judged'}")
-        else:
-            log.warning(f"{_said(check)}: missed")
+        say = log.warning if check.passed is False else log.info
+        say(f"{_said(check)}: {check.answer}")
     is_asked = any(check.kind != "smoke_test" for check in gate.checks)
     log.info(f"gate: {gate.verdict}" if is_asked else f"gate: {gate.verdict}, since no thresholds are set")
 

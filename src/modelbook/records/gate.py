@@ -46,6 +46,11 @@ class GateCheck(Record):
     resamples: int | None = None
     note: str | None = None
 
+    @property
+    def answer(self) -> str:
+        """The answer in words: kept, missed or not judged."""
+        return {True: "kept", False: "missed", None: "not judged"}[self.passed]
+
 
 class GateVerdict(StrEnum):
     """What the gate said of a model; `none` where nobody asked."""
